@@ -1,0 +1,173 @@
+# shellcheck shell=bash
+# setup.sh - sourced by every script that make runs: from a bare checkout to
+# a built extension in a private copy of PostgreSQL, run as an ordinary user.
+#
+#   wo_need_packages NAME...  install Debian packages that are missing
+#   wo_setup [NAME...]        the same for PostgreSQL, compiler and NAME...,
+#                             then copy the tree, build it and install it into
+#                             a private copy of the server
+#   wo_run COMMAND...         run COMMAND there, as postgres if we are root
+#
+# After wo_setup: WO_WORK (folder for everything, removed at exit unless
+# WO_KEEP is set), WO_TREE (the copy of the tree), PG_CONFIG and WO_BIN (of
+# the private server).
+#
+# Why a private copy of the server: PostgreSQL finds its files relative to its
+# binaries, so a folder with copied binaries and a tree of links for the rest
+# is a whole installation. Nothing is installed into the machine's own, no root
+# is needed for it, and two checkouts can be tested at once.
+#
+# Settings (environment): PG_CONFIG (which PostgreSQL; default: the newest
+# that Debian has), COPT (compiler flags), WO_KEEP=1, TMPDIR.
+
+WO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+wo_say() {
+	printf '== %s\n' "$*"
+}
+
+wo_fail() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+# Run a command as root, by sudo if need be.
+wo_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		return 1
+	fi
+}
+
+wo_is_installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+wo_need_packages() {
+	local missing=() p log
+	command -v dpkg-query >/dev/null ||
+		wo_fail "this needs Debian packages, and dpkg is not here: install the equivalents of $* and set PG_CONFIG"
+	for p in "$@"; do
+		wo_is_installed "$p" || missing+=("$p")
+	done
+	[ ${#missing[@]} -eq 0 ] && return 0
+	wo_say "installing Debian packages: ${missing[*]}"
+	log=$(mktemp)
+	wo_root env DEBIAN_FRONTEND=noninteractive sh -c '
+		apt-get -qq update && apt-get -qq -y --no-install-recommends install "$@"' \
+		sh "${missing[@]}" >"$log" 2>&1 || {
+		tail -n 15 "$log" >&2
+		rm -f "$log"
+		wo_fail "cannot install packages; as root: apt-get install ${missing[*]}"
+	}
+	rm -f "$log"
+}
+
+# The newest PostgreSQL that is installed for development, or can be.
+wo_find_major() {
+	local found
+	found=$(printf '%s\n' /usr/lib/postgresql/*/lib/pgxs |
+		sed -n 's,^/usr/lib/postgresql/\([0-9]*\)/.*,\1,p' | sort -n | tail -n 1)
+	[ -n "$found" ] || {
+		[ -n "$(apt-cache search --names-only '^postgresql-server-dev-[0-9]+$')" ] ||
+			wo_root apt-get -qq update >/dev/null 2>&1
+		found=$(apt-cache search --names-only '^postgresql-server-dev-[0-9]+$' |
+			sed 's/^postgresql-server-dev-\([0-9]*\) .*/\1/' | sort -n | tail -n 1)
+	}
+	[ -n "$found" ] || wo_fail "no package postgresql-server-dev-NN is known: run apt-get update as root, or set PG_CONFIG"
+	echo "$found"
+}
+
+# What the build needs. WO_MAJOR is empty when PG_CONFIG was given.
+wo_need_postgres() {
+	local major=${WO_MAJOR:-}
+	if [ -n "${PG_CONFIG:-}" ]; then
+		command -v "$PG_CONFIG" >/dev/null || wo_fail "PG_CONFIG=$PG_CONFIG is no program"
+		PG_CONFIG=$(command -v "$PG_CONFIG")
+		return 0
+	fi
+	[ -n "$major" ] || major=$(wo_find_major) || exit 1
+	WO_MAJOR=$major
+	wo_need_packages make gcc libc6-dev perl libipc-run-perl libcurl4-openssl-dev \
+		libssl-dev "postgresql-$major" "postgresql-server-dev-$major"
+	PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
+}
+
+wo_run() {
+	if [ "$(id -u)" = 0 ]; then
+		runuser -u postgres -- env HOME="$WO_WORK" "$@"
+	else
+		"$@"
+	fi
+}
+
+wo_clean_up() {
+	local rc=$?
+	if [ -n "${WO_KEEP:-}" ]; then
+		wo_say "kept: $WO_WORK" >&2
+	else
+		rm -rf "$WO_WORK"
+	fi
+	exit "$rc"
+}
+
+wo_make_work() {
+	WO_WORK=$(mktemp -d "${TMPDIR:-/tmp}/webhook_outbox.XXXXXX") || exit 1
+	trap wo_clean_up EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	WO_TREE=$WO_WORK/tree
+	mkdir "$WO_TREE"
+	# a checkout of root's may be unreadable for postgres, and holds objects
+	# that were built with other flags
+	tar -C "$WO_TOP" -c --exclude=./.git --exclude='*.o' --exclude='*.bc' \
+		--exclude='*.so' --exclude=./tmp_check --exclude=./results . |
+		tar -C "$WO_TREE" -x || exit 1
+	chmod 755 "$WO_WORK"
+	[ "$(id -u)" != 0 ] && return 0
+	id postgres >/dev/null 2>&1 ||
+		wo_fail "started as root, and there is no user postgres to run a server as"
+	chown -R postgres: "$WO_WORK"
+}
+
+# Copy the server that PG_CONFIG names; PG_CONFIG names the copy afterwards.
+wo_copy_server() {
+	local root=$WO_WORK/root dir option
+	WO_BIN=$root$("$PG_CONFIG" --bindir)
+	wo_run mkdir -p "$(dirname "$WO_BIN")"
+	wo_run cp -aL "$("$PG_CONFIG" --bindir)" "$WO_BIN"
+	for option in --pkglibdir --sharedir; do
+		dir=$("$PG_CONFIG" "$option")
+		wo_run mkdir -p "$(dirname "$root$dir")"
+		wo_run cp -as "$dir" "$root$dir"
+		wo_run find "$root$dir" -name 'webhook_outbox*' -delete
+	done
+	for option in --includedir --libdir; do
+		dir=$("$PG_CONFIG" "$option")
+		wo_run mkdir -p "$(dirname "$root$dir")"
+		[ -e "$root$dir" ] || wo_run ln -s "$dir" "$root$dir"
+	done
+	PG_CONFIG=$WO_BIN/pg_config
+	export PG_CONFIG
+}
+
+wo_build() {
+	local log=$WO_WORK/build.log
+	wo_run env -u MAKEFLAGS -u MAKELEVEL make -s -j"$(nproc)" -C "$WO_TREE" \
+		with_llvm=no PG_CONFIG="$PG_CONFIG" ${COPT:+COPT="$COPT"} install >"$log" 2>&1 || {
+		cat "$log" >&2
+		wo_fail "the extension does not build"
+	}
+}
+
+wo_setup() {
+	wo_need_postgres
+	[ $# -eq 0 ] || wo_need_packages "$@"
+	wo_make_work
+	wo_copy_server
+	wo_say "building with $("$PG_CONFIG" --version)"
+	wo_build
+}

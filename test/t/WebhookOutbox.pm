@@ -1,0 +1,326 @@
+# WebhookOutbox.pm - what the TAP tests share: servers, the receiver, waiting.
+#
+# Every test file is one claim:
+#
+#   use WebhookOutbox;
+#   my $receiver = start_receiver();
+#   my $node = start_node();
+#   create_endpoint($node, $receiver, 'billing', '/ok');
+#   my $id = publish($node, 'order.created', '{"order_id": 1}');
+#   $receiver->wait_for('/ok', 1, 'the event arrives');
+#   finish($node, $receiver);
+#
+# Nothing here sleeps for a guess: wait_for* poll a condition and fail with its
+# name after PostgreSQL's own test time-out (PG_TEST_TIMEOUT_DEFAULT seconds).
+# The receiver (receiver.pl) says what a path does.
+
+package WebhookOutbox;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(start_receiver start_node create_endpoint publish wait_for_sql
+  wait_until all_delivered worker_pid sql_value finish);
+
+our $HERE = dirname(abs_path(__FILE__));
+
+my $timeout_s = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
+
+# A server with the extension preloaded and created.  Options: name, conf (more
+# lines of postgresql.conf), preload => 0, extension => 0, start => 0, and what
+# PostgreSQL::Test::Cluster's init takes (allows_streaming).
+sub start_node
+{
+	my (%option) = (name => 'main', preload => 1, extension => 1, start => 1,
+		conf => '', @_);
+	my $node = PostgreSQL::Test::Cluster->new($option{name});
+	my %init = map { $_ => $option{$_} }
+	  grep { /^(allows_streaming|has_archiving|extra)$/ } keys %option;
+
+	$node->init(%init);
+	$node->append_conf('postgresql.conf', <<'CONF');
+log_statement = none
+max_worker_processes = 16
+max_connections = 40
+shared_buffers = 32MB
+CONF
+	$node->append_conf('postgresql.conf',
+		q(shared_preload_libraries = 'webhook_outbox'))
+	  if $option{preload};
+	$node->append_conf('postgresql.conf', $option{conf});
+	return $node if !$option{start};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION webhook_outbox')
+	  if $option{extension};
+	return $node;
+}
+
+sub start_receiver
+{
+	return WebhookOutbox::Receiver->new(@_);
+}
+
+# An endpoint at a path of the receiver, which then checks its signatures.
+# Options are further arguments of create_endpoint, as SQL.  Returns its id.
+sub create_endpoint
+{
+	my ($node, $receiver, $name, $path, %option) = @_;
+	my $dbname = delete $option{dbname} // 'postgres';
+	my $url = $receiver->url($path);
+	my $more = join '', map { ", $_ => $option{$_}" } sort keys %option;
+	my ($id, $secret) = split /\|/, $node->safe_psql($dbname,
+		"SELECT endpoint_id, secret FROM webhook_outbox.create_endpoint("
+		  . "'$name', '$url'$more)");
+
+	$receiver->secrets($path, $secret);
+	return $id;
+}
+
+# Publish one event in a transaction of its own.  Returns its id.
+sub publish
+{
+	my ($node, $type, $payload, $dbname) = @_;
+
+	$payload //= '{}';
+	return $node->safe_psql($dbname // 'postgres',
+		    "INSERT INTO webhook_outbox.event (type, payload) "
+		  . "VALUES ('$type', \$json\$$payload\$json\$) RETURNING id");
+}
+
+sub sql_value
+{
+	my ($node, $query, $dbname) = @_;
+
+	return $node->safe_psql($dbname // 'postgres', $query);
+}
+
+# A check that passes once the query says true.
+sub wait_for_sql
+{
+	my ($node, $query, $claim, $dbname) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok($node->poll_query_until($dbname // 'postgres', $query), $claim);
+}
+
+# A check that passes once the code returns true.
+sub wait_until
+{
+	my ($code, $claim) = @_;
+	my $end = time + $timeout_s;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	while (time < $end)
+	{
+		return pass($claim) if $code->();
+		usleep(10_000);
+	}
+	return ok($code->(), $claim);
+}
+
+# Wait until nothing is owed to anybody.
+sub all_delivered
+{
+	my ($node, $claim, $dbname) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_for_sql(
+		$node, q(
+		SELECT count(*) = 0 FROM webhook_outbox.delivery_status
+		WHERE state IN ('pending', 'retrying')), $claim, $dbname);
+}
+
+# The process id of the launcher, or of a database's dispatcher or sender, once
+# there is one (other than the one to forget).
+sub worker_pid
+{
+	my ($node, $type, $forget, $dbname) = @_;
+	my $query = sprintf q(
+		SELECT min(pid) FROM pg_stat_activity
+		WHERE backend_type = 'webhook_outbox %s' AND pid <> %d AND %s), $type,
+	  $forget // 0,
+	  $dbname ? "datname = '$dbname'" : 'true';
+	my $end = time + $timeout_s;
+
+	while (time < $end)
+	{
+		my $pid = $node->safe_psql('postgres', $query);
+		return $pid if $pid ne '';
+		usleep(20_000);
+	}
+	die "no webhook_outbox $type came up";
+}
+
+# The end of every test: nothing crashed, and every signature was right.
+sub finish
+{
+	my ($node, $receiver) = @_;
+
+	if ($receiver)
+	{
+		my $stats = $receiver->stats;
+		is( join(' ', grep { $stats->{$_}{bad_signatures} } sort keys %$stats),
+			'', 'no path got a request with a missing or wrong signature');
+	}
+	$node->stop if $node;
+	my @crashes = $node
+	  ? grep { /PANIC:|TRAP:|was terminated by signal/ }
+	  split /\n/, slurp_file($node->logfile)
+	  : ();
+	is("@crashes", '', 'no process of the server crashed');
+	return done_testing();
+}
+
+# On failure, what the servers said is worth more than the failed check alone.
+END
+{
+	if (!Test::More->builder->is_passing)
+	{
+		for my $file (glob "$PostgreSQL::Test::Utils::log_path/*.log")
+		{
+			next if $file =~ /regress_log/;
+			my @lines = grep { !/ LOG:  (statement|checkpoint)/ }
+			  split /\n/, slurp_file($file);
+			splice @lines, 0, -30 if @lines > 30;
+			diag("the end of $file:") if @lines;
+			diag($_) for @lines;
+		}
+	}
+}
+
+package WebhookOutbox::Receiver;
+
+use HTTP::Tiny;
+use JSON::PP;
+use Test::More;
+
+# Starts receiver.pl, which lives as long as the pipe to its standard input.
+sub new
+{
+	my ($class) = @_;
+	my $log = "$PostgreSQL::Test::Utils::tmp_check/receiver_$$"
+	  . ($WebhookOutbox::Receiver::count++ || '') . '.jsonl';
+	my ($in, $out, $err) = ('', '', '');
+	my $run = IPC::Run::start(
+		[ $^X, "$WebhookOutbox::HERE/receiver.pl", '--with-stdin', '--log',
+			$log ],
+		'<', \$in, '>', \$out, '2>', \$err,
+		IPC::Run::timeout($timeout_s * 10));
+
+	$run->pump until $out =~ /listening on (\d+)\n/;
+	return bless { run => $run, port => $1, log => $log, in => \$in },
+	  $class;
+}
+
+our $count = 0;
+
+sub port { return $_[0]{port}; }
+sub url { return "http://127.0.0.1:$_[0]{port}$_[1]"; }
+
+# One control request; what it answers.
+sub ask
+{
+	my ($self, $method, $target, $in) = @_;
+	my $http =
+	  HTTP::Tiny->new(proxy => undef, http_proxy => undef, timeout => 30);
+	my $answer = $http->request($method, $self->url($target),
+		$in ? { content => encode_json($in) } : {});
+
+	die "receiver: $answer->{status} $answer->{content}"
+	  if !$answer->{success};
+	return $answer->{content};
+}
+
+# Change how a path answers; without a rule, back to what the path says.
+sub script
+{
+	my ($self, $path, $rule) = @_;
+
+	return $self->ask('POST', '/_script', { path => $path, rule => $rule });
+}
+
+# The secrets whose signatures this path accepts.
+sub secrets
+{
+	my ($self, $path, @secrets) = @_;
+
+	return $self->ask('POST', '/_secrets',
+		{ path => $path, secrets => \@secrets });
+}
+
+# Answer requests that a path with /hold has kept waiting (all, or count).
+sub release
+{
+	my ($self, $path, $count) = @_;
+
+	return decode_json(
+		$self->ask('POST', '/_release',
+			{ path => $path, $count ? (count => $count) : () }))->{released};
+}
+
+# All counters, or those of a path.
+sub stats
+{
+	my ($self, $path) = @_;
+	my $stats = decode_json($self->ask('GET', '/_stats'));
+
+	return $stats if !defined $path;
+	return $stats->{$path}
+	  // { map { $_ => 0 }
+		  qw(requests ids accepted duplicates bad_signatures in_flight
+		  max_in_flight) };
+}
+
+# The ids that a path answered with a 2xx, in order.
+sub accepted_ids
+{
+	my ($self, $path) = @_;
+
+	return split /\n/, $self->ask('GET', "/_ids?$path");
+}
+
+# The logged requests of a path, in order.
+sub requests
+{
+	my ($self, $path) = @_;
+	my @found;
+
+	open my $fh, '<', $self->{log} or die "$self->{log}: $!";
+	while (my $line = <$fh>)
+	{
+		next if index($line, qq("path":"$path",)) < 0;
+		push @found, decode_json($line);
+	}
+	close $fh;
+	return @found;
+}
+
+# A check that passes once a path has accepted n different events.
+sub wait_for
+{
+	my ($self, $path, $n, $claim) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return WebhookOutbox::wait_until(
+		sub { $self->stats($path)->{accepted} >= $n }, $claim);
+}
+
+# A check that passes once a path has had n requests, whatever the answer.
+sub wait_for_requests
+{
+	my ($self, $path, $n, $claim) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return WebhookOutbox::wait_until(
+		sub { $self->stats($path)->{requests} >= $n }, $claim);
+}
+
+1;
