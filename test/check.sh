@@ -1,0 +1,55 @@
+#!/bin/bash
+# check.sh - what make check and make lint run.
+#
+#   test/check.sh [SUITE | FILE.pl]...
+#
+# Suites: lint, regress, isolation, tap (default: the last three). Everything
+# is TAP, run by one prove, so its closing lines sum up all of it. A FILE.pl is
+# one TAP test, for use while working on it.
+#
+# Settings (environment): COPT (compiler flags, default -DUSE_ASSERT_CHECKING),
+# PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, and those of test/lib/setup.sh.
+
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. test/lib/setup.sh
+
+COPT=${COPT:--DUSE_ASSERT_CHECKING}
+files=()
+packages=()
+[ $# -gt 0 ] || set -- regress isolation tap
+for suite in "$@"; do
+	case $suite in
+		lint)
+			packages+=(cppcheck shellcheck codespell pg-bsd-indent universal-ctags)
+			files+=(test/suite/lint.pl)
+			;;
+		regress | isolation) files+=("test/suite/$suite.pl") ;;
+		tap) files+=(test/t/[0-9]*.pl) ;;
+		*.pl) files+=("$suite") ;;
+		*) wo_fail "no suite $suite: lint, regress, isolation, tap or a file" ;;
+	esac
+done
+
+if [ "$*" = lint ]; then
+	wo_need_postgres
+	wo_need_packages "${packages[@]}"
+	wo_make_work
+else
+	wo_setup "${packages[@]}"
+fi
+
+cd "$WO_TREE" || exit 1
+regress=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress
+perl=$(dirname "$regress")/../perl
+wo_run mkdir -p tmp_check
+# shellcheck disable=SC2086 # PROVE_FLAGS is a list
+wo_run env -u MAKEFLAGS -u MAKELEVEL PG_CONFIG="$PG_CONFIG" \
+	PATH="$("$PG_CONFIG" --bindir):$PATH" TESTDIR="$WO_TREE" \
+	PG_REGRESS="$regress" PGPORT=65432 LC_ALL=C.UTF-8 \
+	prove -I "$perl" -I test/t ${PROVE_FLAGS:-} "${files[@]}"
+rc=$?
+if [ $rc -ne 0 ] && [ -n "${WO_ARTIFACTS:-}" ]; then
+	mkdir -p "$WO_ARTIFACTS" && cp -r tmp_check results "$WO_ARTIFACTS" 2>/dev/null
+fi
+exit $rc
