@@ -1,0 +1,171 @@
+/*-------------------------------------------------------------------------
+ *
+ * endpoint.c
+ *	  An endpoint at run time: what it wants, what waits, what may go now.
+ *
+ * Layer 2: no SPI, no shared memory, no settings.  The dispatcher enqueues,
+ * asks for the next delivery to send (admit) and reports the end (release).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "endpoint.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Retries get at most 1 of this many slots while first attempts wait. */
+#define RETRY_SHARE			5
+
+/* Returns an endpoint without configuration, in the current context. */
+WoEndpoint *
+wo_endpoint_create(int64 endpoint_id)
+{
+	WoEndpoint *endpoint = palloc0(sizeof(WoEndpoint));
+
+	endpoint->endpoint_id = endpoint_id;
+	for (int i = 0; i < WO_N_LANES; i++)
+	{
+		dlist_init(&endpoint->lanes[i].queue);
+		wo_lane_rewind(&endpoint->lanes[i], DT_NOEND);
+		endpoint->lanes[i].next_due_at = DT_NOEND;
+	}
+	return endpoint;
+}
+
+/* Says that a row due then was added: look at the table from the start. */
+void
+wo_lane_rewind(WoLane *lane, TimestampTz due_at)
+{
+	lane->bound_at = DT_NOBEGIN;
+	memset(&lane->bound_id, 0, sizeof(pg_uuid_t));
+	lane->next_due_at = Min(lane->next_due_at, due_at);
+}
+
+static WoLane *
+lane_of(WoDelivery *delivery)
+{
+	return &delivery->endpoint->lanes[delivery->is_retry ? WO_LANE_RETRY :
+									  WO_LANE_FRESH];
+}
+
+/* Puts a delivery at the end of its lane. */
+void
+wo_endpoint_enqueue(WoEndpoint *endpoint, WoDelivery *delivery)
+{
+	WoLane	   *lane = lane_of(delivery);
+
+	Assert(!delivery->is_queued && delivery->endpoint == endpoint);
+	dlist_push_tail(&lane->queue, &delivery->queue_node);
+	lane->n_queued++;
+	delivery->is_queued = true;
+}
+
+/* Takes a delivery out of its lane. */
+void
+wo_endpoint_unqueue(WoDelivery *delivery)
+{
+	Assert(delivery->is_queued);
+	dlist_delete(&delivery->queue_node);
+	lane_of(delivery)->n_queued--;
+	delivery->is_queued = false;
+}
+
+/* Which lane goes next; NULL: none may.  See wo_endpoint_admit. */
+static const WoLane *
+next_lane(const WoEndpoint *endpoint, int limit)
+{
+	const WoLane *fresh = &endpoint->lanes[WO_LANE_FRESH];
+	const WoLane *retry = &endpoint->lanes[WO_LANE_RETRY];
+	int			slots = Min(limit, endpoint->max_in_flight);
+	int			retry_slots = Max(slots / RETRY_SHARE, 1);
+
+	if (!endpoint->is_enabled || endpoint->n_in_flight >= slots)
+		return NULL;
+	if (retry->n_queued > 0 &&
+		(fresh->n_queued == 0 ||
+		 endpoint->n_retries_in_flight < retry_slots))
+		return retry;
+	return fresh->n_queued > 0 ? fresh : NULL;
+}
+
+/* Could this endpoint send one more, with at most limit in flight? */
+bool
+wo_endpoint_can_send(const WoEndpoint *endpoint, int limit)
+{
+	return next_lane(endpoint, limit) != NULL;
+}
+
+/*
+ * Takes the delivery that goes next, with at most limit in flight at this
+ * endpoint; NULL when none may.  The caller sends it, and releases it later.
+ */
+WoDelivery *
+wo_endpoint_admit(WoEndpoint *endpoint, int limit)
+{
+	const WoLane *lane = next_lane(endpoint, limit);
+	WoDelivery *delivery;
+
+	if (lane == NULL)
+		return NULL;
+	delivery = dlist_head_element(WoDelivery, queue_node,
+								  (dlist_head *) &lane->queue);
+	wo_endpoint_unqueue(delivery);
+	endpoint->n_in_flight++;
+	if (delivery->is_retry)
+		endpoint->n_retries_in_flight++;
+	return delivery;
+}
+
+/* Gives back the slot of a delivery whose attempt has ended. */
+void
+wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery)
+{
+	Assert(endpoint->n_in_flight > 0);
+	endpoint->n_in_flight--;
+	if (delivery->is_retry)
+		endpoint->n_retries_in_flight--;
+}
+
+/* Must a new event wait in the table, behind rows that are due already? */
+bool
+wo_endpoint_has_backlog(const WoEndpoint *endpoint, TimestampTz now)
+{
+	return !endpoint->is_enabled ||
+		endpoint->lanes[WO_LANE_FRESH].next_due_at <= now;
+}
+
+/*
+ * Does a pattern match a type?  "*" matches all but the reserved types,
+ * "order.*" all below order, anything else itself.
+ */
+bool
+wo_pattern_matches(const char *pattern, const char *type)
+{
+	size_t		len = strlen(pattern);
+
+	if (strcmp(pattern, "*") == 0)
+		return strncmp(type, WO_RESERVED_PREFIX,
+					   strlen(WO_RESERVED_PREFIX)) != 0;
+	if (len >= 2 && strcmp(pattern + len - 2, ".*") == 0)
+		return strncmp(pattern, type, len - 1) == 0;
+	return strcmp(pattern, type) == 0;
+}
+
+/* Has the endpoint subscribed to this type and tenant? */
+bool
+wo_endpoint_wants(const WoEndpoint *endpoint, const char *type,
+				  const char *tenant)
+{
+	ListCell   *cell;
+
+	if (endpoint->tenant != NULL &&
+		(tenant == NULL || strcmp(endpoint->tenant, tenant) != 0))
+		return false;
+	foreach(cell, endpoint->patterns)
+	{
+		if (wo_pattern_matches(lfirst(cell), type))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * endpoint.h
+ *	  An endpoint at run time: its configuration, its lanes and its slots.
+ *
+ * Layer 2.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WO_ENDPOINT_H
+#define WO_ENDPOINT_H
+
+#include "nodes/pg_list.h"
+#include "registry.h"
+#include "work.h"
+
+/* First attempts go before retries, so each kind waits in a lane of its own. */
+typedef enum WoLaneKind
+{
+	WO_LANE_FRESH,				/* new, parked or sent again by hand */
+	WO_LANE_RETRY
+} WoLaneKind;
+
+#define WO_N_LANES			2
+
+typedef struct WoLane
+{
+	dlist_head	queue;			/* deliveries that wait for a slot */
+	int			n_queued;
+	/* Rows of webhook_outbox.delivery that are not in memory: */
+	TimestampTz next_due_at;	/* of the first one; DT_NOEND: there is none */
+	TimestampTz bound_at;		/* rows up to (bound_at, bound_id) are taken */
+	pg_uuid_t	bound_id;
+} WoLane;
+
+typedef struct WoEndpoint
+{
+	int64		endpoint_id;
+	MemoryContext config_context;	/* of the texts below; a reload swaps it */
+	char	   *name;
+	char	   *tenant;			/* NULL: events of every tenant */
+	List	   *patterns;		/* of char * */
+	bool		is_enabled;
+	bool		is_deleted;		/* its deliveries become dead letters */
+	WoTarget	target;
+	uint32		version;		/* grows with each reload */
+	int			n_delays;		/* of the retry schedule */
+	int64	   *delays_us;
+	double		jitter;
+	int			max_in_flight;
+	/* run time */
+	WoLane		lanes[WO_N_LANES];
+	int			n_in_flight;
+	int			n_retries_in_flight;
+	bool		is_ready;		/* ready_node is linked */
+	dlist_node	ready_node;		/* in the dispatcher's list of who can send */
+	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */
+} WoEndpoint;
+
+extern WoEndpoint *wo_endpoint_create(int64 endpoint_id);
+extern void wo_endpoint_enqueue(WoEndpoint *endpoint, WoDelivery *delivery);
+extern void wo_endpoint_unqueue(WoDelivery *delivery);
+extern WoDelivery *wo_endpoint_admit(WoEndpoint *endpoint, int limit);
+extern void wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery);
+extern bool wo_endpoint_can_send(const WoEndpoint *endpoint, int limit);
+extern bool wo_endpoint_has_backlog(const WoEndpoint *endpoint,
+									TimestampTz now);
+extern bool wo_endpoint_wants(const WoEndpoint *endpoint, const char *type,
+							  const char *tenant);
+extern bool wo_pattern_matches(const char *pattern, const char *type);
+extern void wo_lane_rewind(WoLane *lane, TimestampTz due_at);
+
+#endif							/* WO_ENDPOINT_H */

@@ -1,0 +1,456 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger.c
+ *	  Records what became of deliveries.
+ *
+ * A delivered event costs one row in attempt and nothing else, whatever the
+ * number of endpoints and the length of the queue.  A failed one costs a row
+ * in delivery or dead_letter besides.  Rows go in by INSERT ... SELECT
+ * unnest(...), hundreds at a time: 2.2 microseconds a row, where the table
+ * access method called directly would take 1.6.
+ *
+ * All functions run in a transaction that the caller opened, and change
+ * nothing in memory: the caller does that once the commit has returned.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "columns.h"
+#include "endpoint.h"
+#include "ledger.h"
+#include "mb/pg_wchar.h"
+#include "ring.h"
+#include "text.h"
+#include "txn.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define ATTEMPT_COLUMNS \
+	"event_id, endpoint_id, number, http_status, started_at, " \
+	"next_attempt_at, wait_ms, connect_ms, total_ms, outcome, error, response"
+
+#define INSERT_ATTEMPTS(slot) \
+	{"INSERT INTO webhook_outbox.attempt_" slot " (slot, " ATTEMPT_COLUMNS ") " \
+	"SELECT " slot ", * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, " \
+	"$10, $11, $12)", lengthof(attempt_types), attempt_types, NULL}
+
+static const Oid attempt_types[] = {
+	UUIDARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, FLOAT4ARRAYOID, FLOAT4ARRAYOID,
+	FLOAT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID
+};
+static WoStatement insert_attempts[WO_RING_LEAVES] = {
+	INSERT_ATTEMPTS("0"), INSERT_ATTEMPTS("1"), INSERT_ATTEMPTS("2"),
+	INSERT_ATTEMPTS("3"), INSERT_ATTEMPTS("4"), INSERT_ATTEMPTS("5"),
+	INSERT_ATTEMPTS("6"), INSERT_ATTEMPTS("7")
+};
+
+static const Oid delete_types[] = {UUIDARRAYOID, INT8ARRAYOID};
+static WoStatement delete_deliveries = {
+	"DELETE FROM webhook_outbox.delivery d "
+	"USING unnest($1, $2) AS r (event_id, endpoint_id) "
+	"WHERE d.endpoint_id = r.endpoint_id AND d.event_id = r.event_id",
+	2, delete_types, NULL
+};
+
+static const Oid store_types[] = {
+	UUIDARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+	TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID
+};
+static WoStatement store_deliveries = {
+	"INSERT INTO webhook_outbox.delivery AS d (event_id, endpoint_id, "
+	"next_attempt_at, state, origin, attempts, schedule_step, "
+	"first_attempt_at, last_attempt_at) "
+	"SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+	"ON CONFLICT (endpoint_id, event_id) DO UPDATE SET "
+	"next_attempt_at = excluded.next_attempt_at, state = excluded.state, "
+	"origin = excluded.origin, attempts = excluded.attempts, "
+	"schedule_step = excluded.schedule_step, "
+	"first_attempt_at = excluded.first_attempt_at, "
+	"last_attempt_at = coalesce(excluded.last_attempt_at, d.last_attempt_at)",
+	lengthof(store_types), store_types, NULL
+};
+
+static const Oid bury_types[] = {
+	UUIDARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID
+};
+static WoStatement insert_dead_letters = {
+	"INSERT INTO webhook_outbox.dead_letter AS d (event_id, endpoint_id, "
+	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
+	"last_attempt_at, last_outcome, last_status, last_error, last_response, "
+	"created_at) "
+	"SELECT *, $14 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+	"$12, $13) "
+	"ON CONFLICT (endpoint_id, event_id) DO UPDATE SET "
+	"reason = excluded.reason, attempts = excluded.attempts, "
+	"last_attempt_at = excluded.last_attempt_at, "
+	"last_outcome = excluded.last_outcome, "
+	"last_status = excluded.last_status, last_error = excluded.last_error, "
+	"last_response = excluded.last_response, "
+	"created_at = excluded.created_at",
+	lengthof(bury_types), bury_types, NULL
+};
+
+/* SKIP LOCKED: an operator's open UPDATE must not hold the dispatcher up. */
+static const Oid disable_types[] = {INT8OID, TEXTOID};
+static WoStatement disable_endpoint = {
+	"UPDATE webhook_outbox.endpoint SET enabled = false, "
+	"disabled_reason = $2, disabled_at = clock_timestamp() "
+	"WHERE endpoint_id = (SELECT endpoint_id FROM webhook_outbox.endpoint "
+	"WHERE endpoint_id = $1 AND enabled FOR NO KEY UPDATE SKIP LOCKED)",
+	2, disable_types, NULL
+};
+
+static const Oid bury_endpoint_types[] = {
+	INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID
+};
+static WoStatement bury_endpoint = {
+	"WITH gone AS (DELETE FROM webhook_outbox.delivery WHERE ctid = ANY ("
+	"ARRAY(SELECT ctid FROM webhook_outbox.delivery "
+	"WHERE endpoint_id = $1 AND state <> 'cancelled' LIMIT $3)) RETURNING *) "
+	"INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
+	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
+	"last_attempt_at, created_at) "
+	"SELECT g.event_id, g.endpoint_id, $2, e.type, e.tenant, "
+	"'endpoint_deleted', g.attempts, g.first_attempt_at, g.last_attempt_at, $4 "
+	"FROM gone g JOIN webhook_outbox.event e ON e.id = g.event_id "
+	"ON CONFLICT (endpoint_id, event_id) DO NOTHING",
+	4, bury_endpoint_types, NULL
+};
+
+static const Oid recorded_types[] = {UUIDARRAYOID};
+static WoStatement find_recorded = {
+	"SELECT a.event_id, a.endpoint_id FROM unnest($1) AS u (id) "
+	"JOIN webhook_outbox.attempt a ON a.event_id = u.id "
+	"WHERE a.next_attempt_at IS NULL UNION ALL "
+	"SELECT d.event_id, d.endpoint_id FROM unnest($1) AS u (id) "
+	"JOIN webhook_outbox.delivery d ON d.event_id = u.id UNION ALL "
+	"SELECT d.event_id, d.endpoint_id FROM unnest($1) AS u (id) "
+	"JOIN webhook_outbox.dead_letter d ON d.event_id = u.id",
+	1, recorded_types, NULL
+};
+
+/* Remembered for the setting, or the longest that a delivery can take. */
+static const Oid forget_types[] = {TIMESTAMPTZOID, INT4OID};
+static WoStatement forget_operations = {
+	"DELETE FROM webhook_outbox.operation WHERE ctid = ANY (ARRAY("
+	"SELECT ctid FROM webhook_outbox.operation WHERE created_at < $1 - "
+	"greatest(pg_catalog.make_interval(mins => $2), (SELECT max((SELECT sum(d) FROM "
+	"unnest(e.retry_schedule) d) * (1 + e.retry_jitter)) "
+	"FROM webhook_outbox.endpoint e)) LIMIT 10000))",
+	2, forget_types, NULL
+};
+
+/* One-line error texts are ASCII or UTF-8 of ours, or quote a stranger. */
+static Datum
+safe_text(const char *bytes, int len, bool *isnull)
+{
+	*isnull = (len == 0);
+	return *isnull ? (Datum) 0 :
+		PointerGetDatum(wo_text_from_bytes(bytes, len));
+}
+
+static void
+add_text(WoColumns *columns, const char *bytes, int len)
+{
+	bool		isnull;
+	Datum		value = safe_text(bytes, len, &isnull);
+
+	wo_columns_add(columns, value, isnull);
+}
+
+/* Adds a text of the event, which is in UTF-8, in the server's encoding. */
+static void
+add_utf8(WoColumns *columns, const char *value)
+{
+	wo_columns_add(columns, value == NULL ? (Datum) 0 :
+				   CStringGetTextDatum(pg_any_to_server(value, strlen(value),
+														PG_UTF8)),
+				   value == NULL);
+}
+
+static void
+add_key(WoColumns *columns, WoDelivery *delivery)
+{
+	wo_columns_add(columns, UUIDPGetDatum(&delivery->log->event.id), false);
+	wo_columns_add(columns, Int64GetDatum(delivery->endpoint->endpoint_id),
+				   false);
+}
+
+static void
+add_time(WoColumns *columns, TimestampTz at, bool isnull)
+{
+	wo_columns_add(columns, TimestampTzGetDatum(at), isnull);
+}
+
+static void
+add_attempt(WoColumns *columns, WoRecord *record)
+{
+	WoResult   *result = &record->result;
+	bool		no_answer = result->outcome == WO_UNKNOWN;
+
+	add_key(columns, record->delivery);
+	wo_columns_add(columns, Int32GetDatum(record->number), false);
+	wo_columns_add(columns, Int16GetDatum(result->http_status),
+				   result->http_status == 0);
+	add_time(columns, result->started_at, false);
+	add_time(columns, record->next_attempt_at,
+			 record->verdict != WO_VERDICT_RETRY);
+	wo_columns_add(columns, Float4GetDatum(record->wait_ms), false);
+	wo_columns_add(columns, Float4GetDatum(result->connect_ms), no_answer);
+	wo_columns_add(columns, Float4GetDatum(result->total_ms), no_answer);
+	wo_columns_add(columns,
+				   CStringGetTextDatum(wo_outcome_name(result->outcome)),
+				   false);
+	add_text(columns, result->error, strlen(result->error));
+	add_text(columns, result->response, result->response_len);
+	wo_columns_end_row(columns);
+}
+
+static void
+add_stored(WoColumns *columns, WoDelivery *delivery, const char *state,
+		   TimestampTz next_attempt_at, int n_attempts, int schedule_step,
+		   TimestampTz last_attempt_at)
+{
+	TimestampTz first = delivery->first_attempt_at ?
+		delivery->first_attempt_at : last_attempt_at;
+
+	add_key(columns, delivery);
+	add_time(columns, next_attempt_at, false);
+	wo_columns_add(columns, CStringGetTextDatum(state), false);
+	wo_columns_add(columns, CStringGetTextDatum(delivery->origin), false);
+	wo_columns_add(columns, Int32GetDatum(n_attempts), false);
+	wo_columns_add(columns, Int32GetDatum(schedule_step), false);
+	add_time(columns, first, first == 0);
+	add_time(columns, last_attempt_at, last_attempt_at == 0);
+	wo_columns_end_row(columns);
+}
+
+static void
+add_retry(WoColumns *columns, WoRecord *record)
+{
+	add_stored(columns, record->delivery,
+			   record->verdict == WO_VERDICT_RETRY ? "retrying" : "cancelled",
+			   record->verdict == WO_VERDICT_RETRY ?
+			   record->next_attempt_at : DT_NOEND,
+			   record->number, record->delivery->schedule_step + 1,
+			   record->result.started_at);
+}
+
+static void
+add_dead_letter(WoColumns *columns, WoRecord *record)
+{
+	WoDelivery *delivery = record->delivery;
+	WoResult   *result = &record->result;
+	bool		no_attempt = record->number == 0;
+	TimestampTz first = delivery->first_attempt_at ?
+		delivery->first_attempt_at : result->started_at;
+
+	add_key(columns, delivery);
+	wo_columns_add(columns, CStringGetTextDatum(delivery->endpoint->name),
+				   false);
+	add_utf8(columns, delivery->log->event.type);
+	add_utf8(columns, delivery->log->event.tenant);
+	wo_columns_add(columns, CStringGetTextDatum(record->reason), false);
+	wo_columns_add(columns, Int32GetDatum(no_attempt ? delivery->n_attempts :
+										  record->number), false);
+	add_time(columns, first, first == 0);
+	add_time(columns, result->started_at, no_attempt);
+	wo_columns_add(columns, no_attempt ? (Datum) 0 :
+				   CStringGetTextDatum(wo_outcome_name(result->outcome)),
+				   no_attempt);
+	wo_columns_add(columns, Int16GetDatum(result->http_status),
+				   result->http_status == 0);
+	add_text(columns, result->error, strlen(result->error));
+	add_text(columns, result->response, result->response_len);
+	wo_columns_end_row(columns);
+}
+
+static void
+execute(WoStatement *statement, WoColumns *columns)
+{
+	Datum		args[WO_MAX_COLUMNS];
+
+	if (columns->n_rows == 0)
+		return;
+	wo_columns_arrays(columns, args);
+	wo_txn_execute(statement, args, NULL);
+}
+
+static void
+insert_attempt_rows(WoRecord **records, int n)
+{
+	WoColumns	columns;
+
+	wo_columns_init(&columns, attempt_types, lengthof(attempt_types), n);
+	for (int i = 0; i < n; i++)
+	{
+		if (records[i]->number > 0)
+			add_attempt(&columns, records[i]);
+	}
+	execute(&insert_attempts[wo_ring_attempt_slot()], &columns);
+}
+
+/* Deletes the rows of deliveries that are over. */
+static void
+delete_rows(WoRecord **records, int n)
+{
+	WoColumns	columns;
+
+	wo_columns_init(&columns, delete_types, lengthof(delete_types), n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!records[i]->delivery->is_stored ||
+			records[i]->verdict == WO_VERDICT_RETRY ||
+			records[i]->verdict == WO_VERDICT_CANCELLED)
+			continue;
+		add_key(&columns, records[i]->delivery);
+		wo_columns_end_row(&columns);
+	}
+	execute(&delete_deliveries, &columns);
+}
+
+static void
+store_rows(WoRecord **records, int n)
+{
+	WoColumns	columns;
+
+	wo_columns_init(&columns, store_types, lengthof(store_types), n);
+	for (int i = 0; i < n; i++)
+	{
+		if (records[i]->verdict == WO_VERDICT_RETRY ||
+			records[i]->verdict == WO_VERDICT_CANCELLED)
+			add_retry(&columns, records[i]);
+	}
+	execute(&store_deliveries, &columns);
+}
+
+static void
+bury_rows(WoRecord **records, int n, TimestampTz now)
+{
+	WoColumns	columns;
+	Datum		args[WO_MAX_COLUMNS + 1];
+
+	wo_columns_init(&columns, bury_types, lengthof(bury_types) - 1, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (records[i]->verdict == WO_VERDICT_DEAD)
+			add_dead_letter(&columns, records[i]);
+	}
+	if (columns.n_rows == 0)
+		return;
+	wo_columns_arrays(&columns, args);
+	args[lengthof(bury_types) - 1] = TimestampTzGetDatum(now);
+	wo_txn_execute(&insert_dead_letters, args, NULL);
+}
+
+/* Records n attempts and what becomes of their deliveries. */
+void
+wo_ledger_record(WoRecord **records, int n, TimestampTz now)
+{
+	insert_attempt_rows(records, n);
+	delete_rows(records, n);
+	store_rows(records, n);
+	bury_rows(records, n, now);
+}
+
+static void
+store_all(WoDelivery **deliveries, int n, const char *state,
+		  TimestampTz next_attempt_at)
+{
+	WoColumns	columns;
+
+	wo_columns_init(&columns, store_types, lengthof(store_types), n);
+	for (int i = 0; i < n; i++)
+		add_stored(&columns, deliveries[i], state, next_attempt_at,
+				   deliveries[i]->n_attempts, deliveries[i]->schedule_step,
+				   0);
+	execute(&store_deliveries, &columns);
+}
+
+/* Stores deliveries that wait for their turn, or hold the cursor back. */
+void
+wo_ledger_park(WoDelivery **deliveries, int n, TimestampTz due_at)
+{
+	store_all(deliveries, n, "parked", due_at);
+}
+
+/* Stores deliveries that nobody wants any more. */
+void
+wo_ledger_cancel(WoDelivery **deliveries, int n)
+{
+	store_all(deliveries, n, "cancelled", DT_NOEND);
+}
+
+/* Pauses an endpoint that asked for it (HTTP 410). */
+void
+wo_ledger_disable_endpoint(int64 endpoint_id, const char *reason)
+{
+	Datum		args[2];
+
+	args[0] = Int64GetDatum(endpoint_id);
+	args[1] = CStringGetTextDatum(reason);
+	wo_txn_execute(&disable_endpoint, args, NULL);
+}
+
+/*
+ * Turns at most limit stored deliveries of a deleted endpoint into dead
+ * letters; returns how many.
+ */
+int
+wo_ledger_bury_endpoint(int64 endpoint_id, const char *name, int limit,
+						TimestampTz now)
+{
+	Datum		args[4];
+
+	args[0] = Int64GetDatum(endpoint_id);
+	args[1] = CStringGetTextDatum(name);
+	args[2] = Int64GetDatum(limit);
+	args[3] = TimestampTzGetDatum(now);
+	return (int) wo_txn_execute(&bury_endpoint, args, NULL);
+}
+
+/*
+ * Finds which deliveries of these events were recorded before a restart.
+ * Returns how many, in an array allocated in context.
+ */
+int
+wo_ledger_find_recorded(WoLogEvent **events, int n, MemoryContext context,
+						WoRecorded **recorded)
+{
+	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	Datum		arg;
+	uint64		n_rows;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = UUIDPGetDatum(&events[i]->event.id);
+	arg = wo_txn_array(ids, NULL, n, UUIDOID);
+	n_rows = wo_txn_query(&find_recorded, &arg, NULL, 0);
+	*recorded = MemoryContextAlloc(context, Max(n_rows, 1) * sizeof(WoRecorded));
+	for (uint64 row = 0; row < n_rows; row++)
+	{
+		bool		isnull;
+
+		(*recorded)[row].event_id =
+			*DatumGetUUIDP(wo_txn_value(row, 1, &isnull));
+		(*recorded)[row].endpoint_id =
+			DatumGetInt64(wo_txn_value(row, 2, &isnull));
+	}
+	return (int) n_rows;
+}
+
+/* Forgets operation_ids past their retention, a batch; returns how many. */
+int
+wo_ledger_forget_operations(TimestampTz now, int retention_min)
+{
+	Datum		args[2];
+
+	args[0] = TimestampTzGetDatum(now);
+	args[1] = Int32GetDatum(retention_min);
+	return (int) wo_txn_execute(&forget_operations, args, NULL);
+}

@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger.h
+ *	  Records what became of deliveries.
+ *
+ * Layer 3.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WO_LEDGER_H
+#define WO_LEDGER_H
+
+#include "reader.h"
+#include "work.h"
+
+/* A pair that was recorded before a restart: do not deliver it again. */
+typedef struct WoRecorded
+{
+	pg_uuid_t	event_id;
+	int64		endpoint_id;
+} WoRecorded;
+
+extern void wo_ledger_record(WoRecord **records, int n, TimestampTz now);
+extern void wo_ledger_park(WoDelivery **deliveries, int n, TimestampTz due_at);
+extern void wo_ledger_cancel(WoDelivery **deliveries, int n);
+extern void wo_ledger_disable_endpoint(int64 endpoint_id, const char *reason);
+extern int	wo_ledger_bury_endpoint(int64 endpoint_id, const char *name,
+									int limit, TimestampTz now);
+extern int	wo_ledger_find_recorded(WoLogEvent **events, int n,
+									MemoryContext context,
+									WoRecorded **recorded);
+extern int	wo_ledger_forget_operations(TimestampTz now, int retention_min);
+
+#endif							/* WO_LEDGER_H */

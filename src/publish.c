@@ -1,0 +1,284 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  What happens to an event in the transaction that inserts it.
+ *
+ * The row trigger on webhook_outbox.event checks the row, sets what is the
+ * server's to set (id, xid, created_at), claims the operation_id and marks
+ * the transaction for a wake-up.  The business transaction pays for this row
+ * and nothing else: no query is run, no lock taken but for an operation_id.
+ *
+ * The leaf is chosen by the default of the column slot, for a row trigger
+ * cannot move a row to another partition.  wo_sql_current_slot assigns the
+ * transaction's xid before it looks which leaf is current; ring.c relies on
+ * that order when it fences a leaf off.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/detoast.h"
+#include "access/xact.h"
+#include "check.h"
+#include "clock.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "headers.h"
+#include "miscadmin.h"
+#include "operation.h"
+#include "registry.h"
+#include "ring.h"
+#include "settings.h"
+#include "txn.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "wakeup.h"
+
+#define MAX_LABEL_LEN		255 /* of tenant, source and operation_id */
+#define MAX_HEADERS_LEN		8192	/* bytes, all headers of one event */
+
+/* Columns of webhook_outbox.event. */
+enum
+{
+	COL_ID = 1, COL_CREATED_AT, COL_XID, COL_ENDPOINT_ID, COL_SLOT, COL_TYPE,
+	COL_TENANT, COL_SOURCE, COL_OPERATION_ID, COL_HEADERS, COL_PAYLOAD
+};
+
+/* Slot that the default last gave in this backend; -1: none yet. */
+static int	last_slot = -1;
+
+PG_FUNCTION_INFO_V1(wo_sql_current_slot);
+PG_FUNCTION_INFO_V1(wo_sql_event_before_insert);
+
+/* Says once per session that nobody delivers what is inserted here. */
+static void
+warn_not_preloaded(void)
+{
+	static bool is_warned = false;
+
+	if (wo_registry != NULL || is_warned)
+		return;
+	is_warned = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("events are stored but not delivered: webhook_outbox is not preloaded"),
+			 errhint("Add shared_preload_libraries = 'webhook_outbox' to postgresql.conf and restart the server.")));
+}
+
+/* SQL: current_slot() returns smallint.  The leaf that new events go to. */
+Datum
+wo_sql_current_slot(PG_FUNCTION_ARGS)
+{
+	/* First the xid, then the slot: see the head of this file. */
+	(void) GetTopTransactionId();
+	pg_memory_barrier();
+	last_slot = wo_ring_current_event_slot();
+	PG_RETURN_INT16(last_slot);
+}
+
+static void
+refuse_label(const char *column, const char *problem, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s of the event is %s", column, problem),
+			 errhint("%s", hint)));
+}
+
+/* Refuses a label (tenant, source, operation_id) that is empty or too long. */
+static void
+check_label(HeapTuple row, TupleDesc desc, int column, const char *name)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, column, desc, &isnull);
+	Size		len;
+
+	if (isnull)
+		return;
+	len = toast_raw_datum_size(value) - VARHDRSZ;
+	if (len == 0)
+		refuse_label(name, "empty", "Leave it out (NULL) when there is none.");
+	if (len > MAX_LABEL_LEN)
+		refuse_label(name, psprintf("%zu bytes long", len),
+					 psprintf("At most %d bytes are allowed.",
+							  MAX_LABEL_LEN));
+}
+
+static void
+check_type(HeapTuple row, TupleDesc desc, bool has_endpoint)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, COL_TYPE, desc, &isnull);
+	char	   *type;
+	const char *hint = NULL;
+	const char *problem;
+
+	if (isnull)
+		return;					/* the NOT NULL constraint says it better */
+	type = TextDatumGetCString(value);
+	problem = wo_check_event_type(type, &hint);
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid event type \"%s\": %s", type, problem),
+				 hint ? errhint("%s", hint) : 0));
+	if (!has_endpoint && strncmp(type, WO_RESERVED_PREFIX,
+								 strlen(WO_RESERVED_PREFIX)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("event type \"%s\" is reserved", type),
+				 errhint("Types that begin with \"%s\" are made by webhook_outbox itself.",
+						 WO_RESERVED_PREFIX)));
+	pfree(type);
+}
+
+static void
+check_payload(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, COL_PAYLOAD, desc, &isnull);
+	Size		len;
+
+	if (isnull)
+		return;
+	len = toast_raw_datum_size(value) - VARHDRSZ;
+	if (len > (Size) wo_max_payload * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("payload of the event is %zu bytes long, more than the %d kB allowed",
+						len, wo_max_payload),
+				 errhint("Send a reference to the data instead, or raise webhook_outbox.max_payload.")));
+}
+
+static void
+check_headers(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, COL_HEADERS, desc, &isnull);
+	const char *text;
+
+	if (isnull)
+		return;
+	text = wo_headers_text(DatumGetJsonbP(value), true);
+	if (strlen(text) > MAX_HEADERS_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("headers of the event are %zu bytes long",
+						strlen(text)),
+				 errhint("At most %d bytes are allowed.", MAX_HEADERS_LEN)));
+}
+
+/* Refuses a slot that somebody with all privileges chose by hand. */
+static void
+check_slot(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, COL_SLOT, desc, &isnull);
+
+	if (DatumGetInt16(value) != last_slot)
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"slot\" of an event cannot be set"),
+				 errhint("Leave it out: the server chooses the leaf.")));
+}
+
+static void
+check_event(HeapTuple row, TupleDesc desc)
+{
+	bool		has_no_endpoint;
+
+	(void) heap_getattr(row, COL_ENDPOINT_ID, desc, &has_no_endpoint);
+	check_slot(row, desc);
+	check_type(row, desc, !has_no_endpoint);
+	check_label(row, desc, COL_TENANT, "tenant");
+	check_label(row, desc, COL_SOURCE, "source");
+	check_label(row, desc, COL_OPERATION_ID, "operation_id");
+	check_headers(row, desc);
+	check_payload(row, desc);
+}
+
+/* Claims the row's operation_id, if it has one; false when it is taken. */
+static bool
+claim_operation(Relation rel, HeapTuple row, const pg_uuid_t *id,
+				TimestampTz now)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		isnull;
+	bool		no_tenant;
+	Datum		operation = heap_getattr(row, COL_OPERATION_ID, desc, &isnull);
+	Datum		tenant = heap_getattr(row, COL_TENANT, desc, &no_tenant);
+
+	if (isnull)
+		return true;
+	if (no_tenant)
+		tenant = PointerGetDatum(cstring_to_text(""));
+	return wo_operation_claim(RelationGetNamespace(rel), tenant, operation,
+							  id, now);
+}
+
+/* Returns the row with the columns that are the server's to set. */
+static HeapTuple
+stamp_event(HeapTuple row, TupleDesc desc, pg_uuid_t *id, TimestampTz now,
+			uint64 xid)
+{
+	int			columns[] = {COL_ID, COL_CREATED_AT, COL_XID};
+	bool		nulls[] = {false, false, false};
+	Datum		values[3];
+
+	values[0] = UUIDPGetDatum(id);
+	values[1] = TimestampTzGetDatum(now);
+	values[2] = UInt64GetDatum(xid);
+	return heap_modify_tuple_by_cols(row, desc, 3, columns, values, nulls);
+}
+
+/*
+ * A row that logical replication brings was delivered where it was inserted:
+ * xid 0 lies before every cursor, so it is stored and never sent.
+ */
+static HeapTuple
+stamp_replicated(HeapTuple row, TupleDesc desc)
+{
+	int			column = COL_XID;
+	bool		isnull = false;
+	Datum		value = UInt64GetDatum(0);
+
+	return heap_modify_tuple_by_cols(row, desc, 1, &column, &value, &isnull);
+}
+
+/* Trigger: BEFORE INSERT ON webhook_outbox.event FOR EACH ROW, always. */
+Datum
+wo_sql_event_before_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	row;
+	TupleDesc	desc;
+	TimestampTz now;
+	pg_uuid_t	id;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("event_before_insert() is the row trigger of webhook_outbox.event")));
+	row = trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	if (wo_is_dispatcher)
+		return PointerGetDatum(row);	/* ring.c moves rows as they are */
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return PointerGetDatum(stamp_replicated(row, desc));
+	check_event(row, desc);
+	warn_not_preloaded();
+	now = GetCurrentTimestamp();
+	wo_clock_new_id(&id, now);
+	if (!claim_operation(trigger->tg_relation, row, &id, now))
+		return PointerGetDatum(NULL);
+	wo_wakeup_at_commit(WO_WANT_EVENTS);
+	return PointerGetDatum(stamp_event(row, desc, &id, now,
+									   U64FromFullTransactionId(GetTopFullTransactionId())));
+}

@@ -1,0 +1,439 @@
+/*-------------------------------------------------------------------------
+ *
+ * ring.c
+ *	  The rings of leaves that events and attempts are stored in.
+ *
+ * A ring turns when its current leaf is older than a share of the retention
+ * and the next leaf is empty; a leaf is emptied by TRUNCATE when it is past
+ * retention and all of it is settled.  If no leaf can be emptied, writing
+ * goes on in the current one and worker_status says why.
+ *
+ * The fence.  Backends assign their xid first and read the current slot from
+ * shared memory second (publish.c).  The turn stores the new slot first and
+ * takes a snapshot second.  So a transaction whose xid is not below the
+ * snapshot's xmax sees the new slot, and once all xids below it have ended
+ * nobody can write to the old leaf any more.
+ *
+ * Emptying takes the leaf's lock with NOWAIT: whoever reads the leaf wins, a
+ * replay that has found events there and not committed among them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+#include "ring.h"
+#include "settings.h"
+#include "txn.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Current leaf, one being emptied, and six that cover the retention. */
+#define TURNS_PER_RETENTION		(WO_RING_LEAVES - 2)
+
+/* Columns of webhook_outbox.ring_leaf that are read by tuple. */
+enum
+{
+	COL_RING = 1, COL_SLOT, COL_TURN
+};
+
+typedef struct RingLeaf
+{
+	int64		turn;			/* 0: empty */
+	TimestampTz opened_at;
+	TimestampTz closed_at;		/* 0: not closed */
+	uint64		fence;			/* 0: current, or an attempt's leaf */
+} RingLeaf;
+
+typedef struct Ring
+{
+	const char *name;			/* as in ring_leaf.ring */
+	int			current;		/* slot */
+	RingLeaf	leaves[WO_RING_LEAVES];
+} Ring;
+
+static Ring event_ring = {.name = "event"};
+static Ring attempt_ring = {.name = "attempt"};
+static WoLeaf open_leaves[WO_RING_LEAVES];
+static int	n_open_leaves;
+
+static WoStatement load_leaves = {
+	"SELECT ring, slot, turn, opened_at, closed_at, fence "
+	"FROM webhook_outbox.ring_leaf", 0, NULL, NULL
+};
+
+static const Oid close_types[] = {TEXTOID, INT2OID, TIMESTAMPTZOID};
+static WoStatement close_leaf = {
+	"UPDATE webhook_outbox.ring_leaf SET closed_at = $3 "
+	"WHERE ring = $1 AND slot = $2", 3, close_types, NULL
+};
+
+static const Oid fence_types[] = {TEXTOID, INT2OID, XID8OID};
+static WoStatement fence_leaf = {
+	"UPDATE webhook_outbox.ring_leaf SET fence = $3 "
+	"WHERE ring = $1 AND slot = $2", 3, fence_types, NULL
+};
+
+static const Oid open_types[] = {TEXTOID, INT2OID, TIMESTAMPTZOID, INT8OID};
+static WoStatement open_leaf = {
+	"UPDATE webhook_outbox.ring_leaf SET turn = $4, opened_at = $3, "
+	"closed_at = NULL, fence = NULL WHERE ring = $1 AND slot = $2",
+	4, open_types, NULL
+};
+
+static const Oid empty_types[] = {TEXTOID, INT2OID};
+static WoStatement empty_leaf = {
+	"UPDATE webhook_outbox.ring_leaf SET turn = 0, opened_at = NULL, "
+	"closed_at = NULL, fence = NULL WHERE ring = $1 AND slot = $2",
+	2, empty_types, NULL
+};
+
+static const Oid settled_types[] = {XID8OID};
+static WoStatement is_settled = {
+	"SELECT FROM webhook_outbox.cursor "
+	"WHERE pg_catalog.pg_snapshot_xmin(old_snapshot) >= $1",
+	1, settled_types, NULL
+};
+
+/*
+ * Reads the current event leaf from the table, for a backend that runs
+ * before the dispatcher has said which it is.
+ */
+static int
+stored_event_slot(void)
+{
+	Oid			namespace_id = get_namespace_oid(WO_EXTENSION, false);
+	Relation	rel = table_open(get_relname_relid("ring_leaf", namespace_id),
+								 AccessShareLock);
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		highest = -1;
+	int			slot = 0;
+
+	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		bool		isnull;
+		Datum		ring = heap_getattr(tuple, COL_RING, desc, &isnull);
+		int64		turn = DatumGetInt64(heap_getattr(tuple, COL_TURN, desc,
+													  &isnull));
+
+		if (turn <= highest ||
+			strcmp(TextDatumGetCString(ring), event_ring.name) != 0)
+			continue;
+		highest = turn;
+		slot = DatumGetInt16(heap_getattr(tuple, COL_SLOT, desc, &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return slot;
+}
+
+/* Returns the leaf that new events go to.  Runs in any backend. */
+int
+wo_ring_current_event_slot(void)
+{
+	static WoDatabase *database = NULL;
+	uint32		slot = WO_NO_SLOT;
+
+	if (wo_registry != NULL && database == NULL)
+		database = wo_registry_find(MyDatabaseId, true);
+	if (database != NULL)
+		slot = pg_atomic_read_u32(&database->event_slot);
+	return slot != WO_NO_SLOT ? (int) slot : stored_event_slot();
+}
+
+static int
+compare_leaves(const void *a, const void *b)
+{
+	const WoLeaf *x = a;
+	const WoLeaf *y = b;
+
+	return x->turn < y->turn ? -1 : x->turn > y->turn;
+}
+
+/* Lists the event leaves that are not empty, by turn. */
+static void
+list_open_leaves(void)
+{
+	n_open_leaves = 0;
+	for (int slot = 0; slot < WO_RING_LEAVES; slot++)
+	{
+		RingLeaf   *leaf = &event_ring.leaves[slot];
+
+		if (leaf->turn == 0)
+			continue;
+		open_leaves[n_open_leaves].slot = slot;
+		open_leaves[n_open_leaves].turn = leaf->turn;
+		open_leaves[n_open_leaves].fence = leaf->fence;
+		n_open_leaves++;
+	}
+	qsort(open_leaves, n_open_leaves, sizeof(WoLeaf), compare_leaves);
+}
+
+static void
+load_leaf(uint64 row)
+{
+	bool		isnull;
+	char	   *name = wo_txn_text(row, 1);
+	int			slot = DatumGetInt16(wo_txn_value(row, 2, &isnull));
+	Ring	   *ring = strcmp(name, event_ring.name) == 0 ? &event_ring :
+		&attempt_ring;
+	RingLeaf   *leaf = &ring->leaves[slot];
+	Datum		value;
+
+	leaf->turn = DatumGetInt64(wo_txn_value(row, 3, &isnull));
+	value = wo_txn_value(row, 4, &isnull);
+	leaf->opened_at = isnull ? 0 : DatumGetTimestampTz(value);
+	value = wo_txn_value(row, 5, &isnull);
+	leaf->closed_at = isnull ? 0 : DatumGetTimestampTz(value);
+	value = wo_txn_value(row, 6, &isnull);
+	leaf->fence = isnull ? 0 : DatumGetUInt64(value);
+	if (leaf->turn > ring->leaves[ring->current].turn)
+		ring->current = slot;
+}
+
+/* Reads both rings and tells the backends the current event leaf. */
+void
+wo_ring_load(WoDatabase *database)
+{
+	uint64		n_rows = wo_txn_query(&load_leaves, NULL, NULL, 0);
+
+	event_ring.current = attempt_ring.current = 0;
+	for (uint64 row = 0; row < n_rows; row++)
+		load_leaf(row);
+	list_open_leaves();
+	pg_atomic_write_u32(&database->event_slot, event_ring.current);
+}
+
+/* Returns the event leaves that hold rows, oldest turn first. */
+const WoLeaf *
+wo_ring_event_leaves(int *n)
+{
+	*n = n_open_leaves;
+	return open_leaves;
+}
+
+/* Returns the leaf that attempts are recorded in. */
+int
+wo_ring_attempt_slot(void)
+{
+	return attempt_ring.current;
+}
+
+/*
+ * Makes the next leaf the current one, in the table and then in shared
+ * memory: whatever a backend writes there commits after the table says so.
+ */
+static void
+turn_ring(Ring *ring, WoDatabase *database, TimestampTz now)
+{
+	int			next = (ring->current + 1) % WO_RING_LEAVES;
+	int			old = ring->current;
+	Datum		args[4];
+
+	wo_txn_begin("turning a ring");
+	args[0] = CStringGetTextDatum(ring->name);
+	args[1] = Int16GetDatum(old);
+	args[2] = TimestampTzGetDatum(now);
+	wo_txn_execute(&close_leaf, args, NULL);
+	args[1] = Int16GetDatum(next);
+	args[3] = Int64GetDatum(ring->leaves[old].turn + 1);
+	wo_txn_execute(&open_leaf, args, NULL);
+	wo_txn_commit();
+	ring->leaves[old].closed_at = now;
+	ring->leaves[next].turn = ring->leaves[old].turn + 1;
+	ring->leaves[next].opened_at = now;
+	ring->current = next;
+	if (ring == &event_ring)
+		pg_atomic_write_u32(&database->event_slot, next);
+	list_open_leaves();
+}
+
+/*
+ * Fences off the closed event leaves that have no fence yet: after a turn, or
+ * after a crash between a turn and this.
+ */
+static void
+fence_closed_leaves(void)
+{
+	for (int slot = 0; slot < WO_RING_LEAVES; slot++)
+	{
+		RingLeaf   *leaf = &event_ring.leaves[slot];
+		uint64		fence;
+		Datum		args[3];
+
+		if (leaf->closed_at == 0 || leaf->fence != 0)
+			continue;
+		pg_memory_barrier();
+		fence = U64FromFullTransactionId(ReadNextFullTransactionId());
+		args[0] = CStringGetTextDatum(event_ring.name);
+		args[1] = Int16GetDatum(slot);
+		args[2] = UInt64GetDatum(fence);
+		wo_txn_begin("fencing a leaf off");
+		wo_txn_execute(&fence_leaf, args, NULL);
+		wo_txn_commit();
+		leaf->fence = fence;
+		list_open_leaves();
+	}
+}
+
+/* Runs one utility or data statement that is used too seldom to keep. */
+static void
+run_once(const char *sql)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql,
+			 SPI_result_code_string(rc));
+}
+
+/* Saves what a delivery or dead letter still needs from a leaf of events. */
+static void
+keep_needed_events(int slot)
+{
+	run_once(psprintf("DELETE FROM webhook_outbox.delivery d "
+					  "USING webhook_outbox.event_%d e "
+					  "WHERE d.event_id = e.id AND d.state = 'cancelled'",
+					  slot));
+	run_once(psprintf("INSERT INTO webhook_outbox.event_kept (id, created_at,"
+					  " xid, endpoint_id, slot, type, tenant, source,"
+					  " operation_id, headers, payload) "
+					  "SELECT e.id, e.created_at, e.xid, e.endpoint_id, %d,"
+					  " e.type, e.tenant, e.source, e.operation_id, e.headers,"
+					  " e.payload FROM webhook_outbox.event_%d e "
+					  "WHERE EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id)"
+					  " OR EXISTS (SELECT FROM webhook_outbox.dead_letter d WHERE d.event_id = e.id)"
+					  " OR EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id)",
+					  WO_KEPT_SLOT, slot));
+}
+
+/* Drops from event_kept what nothing needs any more. */
+static void
+prune_kept_events(void)
+{
+	run_once("DELETE FROM webhook_outbox.event_kept e "
+			 "WHERE NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id)"
+			 " AND NOT EXISTS (SELECT FROM webhook_outbox.dead_letter d WHERE d.event_id = e.id)"
+			 " AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id)");
+}
+
+/* Empties a leaf, in one transaction. */
+static void
+empty(Ring *ring, int slot)
+{
+	Datum		args[2];
+
+	wo_txn_begin("emptying a leaf");
+	run_once(psprintf("LOCK TABLE webhook_outbox.%s_%d"
+					  " IN ACCESS EXCLUSIVE MODE NOWAIT", ring->name, slot));
+	if (ring == &event_ring)
+	{
+		keep_needed_events(slot);
+		prune_kept_events();
+	}
+	run_once(psprintf("TRUNCATE webhook_outbox.%s_%d", ring->name, slot));
+	args[0] = CStringGetTextDatum(ring->name);
+	args[1] = Int16GetDatum(slot);
+	wo_txn_execute(&empty_leaf, args, NULL);
+	wo_txn_commit();
+	memset(&ring->leaves[slot], 0, sizeof(RingLeaf));
+	list_open_leaves();
+}
+
+/* Are all events of a closed leaf settled, as far as the disk knows? */
+static bool
+is_leaf_settled(const RingLeaf *leaf)
+{
+	Datum		args[1];
+	bool		result;
+
+	if (leaf->fence == 0)
+		return false;
+	args[0] = UInt64GetDatum(leaf->fence);
+	wo_txn_begin("looking at the cursor");
+	result = wo_txn_query(&is_settled, args, NULL, 0) > 0;
+	wo_txn_commit();
+	return result;
+}
+
+/*
+ * Empties the oldest closed leaf if it is due.  A lock that somebody holds
+ * is no error: it is tried again.
+ */
+static void
+empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
+			 const char **problem)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int			slot = (ring->current + 1) % WO_RING_LEAVES;
+
+	while (ring->leaves[slot].turn == 0)
+		slot = (slot + 1) % WO_RING_LEAVES;
+	if (slot == ring->current ||
+		now - ring->leaves[slot].closed_at < retention_us)
+		return;
+	if (ring == &event_ring && !is_leaf_settled(&ring->leaves[slot]))
+	{
+		*problem = "the oldest leaf of the event ring is past retention but not settled";
+		return;
+	}
+	PG_TRY();
+	{
+		empty(ring, slot);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		wo_txn_abort();
+		MemoryContextSwitchTo(caller);
+		*problem = "the oldest leaf of a ring is locked by another session";
+	}
+	PG_END_TRY();
+}
+
+static void
+maintain(Ring *ring, WoDatabase *database, TimestampTz now, int retention_min,
+		 const char **problem)
+{
+	int64		retention_us = retention_min * USECS_PER_MINUTE;
+	RingLeaf   *current = &ring->leaves[ring->current];
+	int			next = (ring->current + 1) % WO_RING_LEAVES;
+
+	empty_oldest(ring, now, retention_us, problem);
+	if (now - current->opened_at < retention_us / TURNS_PER_RETENTION)
+		return;
+	if (ring->leaves[next].turn == 0)
+		turn_ring(ring, database, now);
+	else if (*problem == NULL)
+		*problem = "no leaf of the ring is empty: writing goes on in the current one";
+}
+
+/*
+ * Empties and turns what is due.  *problem says what is in the way, or is
+ * NULL.  Returns whether a ring was looked at in vain.
+ */
+bool
+wo_ring_maintain(WoDatabase *database, TimestampTz now, const char **problem)
+{
+	*problem = NULL;
+	maintain(&event_ring, database, now, wo_event_retention, problem);
+	fence_closed_leaves();
+	maintain(&attempt_ring, database, now, wo_attempt_retention, problem);
+	return *problem != NULL;
+}

@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  Defines the settings webhook_outbox.*, alphabetical.
+ *
+ * Called once from _PG_init.  Everything but max_databases obeys a reload.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "registry.h"
+#include "settings.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+#define MINUTES_PER_DAY		(24 * 60)
+
+int			wo_attempt_retention = 30 * MINUTES_PER_DAY;
+char	   *wo_ca_file;
+char	   *wo_databases;
+bool		wo_enabled = true;
+int			wo_event_retention = 7 * MINUTES_PER_DAY;
+int			wo_max_databases = 16;
+int			wo_max_in_flight = 1024;
+int			wo_max_payload = 256;
+int			wo_operation_retention = 7 * MINUTES_PER_DAY;
+int			wo_poll_interval = 1000;
+int			wo_response_excerpt = 4096;
+char	   *wo_role;
+int			wo_senders = 1;
+int			wo_window_events = 10000;
+int			wo_window_size = 32 * 1024;
+
+/* Refuses a list that is not comma-separated names. */
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names = NIL;
+
+	if (SplitIdentifierString(copy, ',', &names))
+		return true;
+	GUC_check_errdetail("\"%s\" is not a list of database names.", *newval);
+	return false;
+}
+
+static void
+define_int(const char *name, const char *what, const char *more, int *var,
+		   int min, int max, int flags)
+{
+	DefineCustomIntVariable(name, what, more, var, *var, min, max, PGC_SIGHUP,
+							flags, NULL, NULL, NULL);
+}
+
+static void
+define_windows(void)
+{
+	define_int("webhook_outbox.poll_interval",
+			   "How often to look for events that nobody announced.",
+			   "Commits announce their events; this catches COMMIT PREPARED.",
+			   &wo_poll_interval, 100, 60000, GUC_UNIT_MS);
+	define_int("webhook_outbox.response_excerpt",
+			   "How much of a response's body is kept with the attempt.",
+			   NULL, &wo_response_excerpt, 0, 65536, GUC_UNIT_BYTE);
+	DefineCustomStringVariable("webhook_outbox.role",
+							   "Role the dispatcher works as.",
+							   "Empty: the owner of the extension.",
+							   &wo_role, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_int("webhook_outbox.senders",
+			   "Sender processes per database.",
+			   "Each takes one of max_worker_processes.",
+			   &wo_senders, 1, WO_MAX_SENDERS, 0);
+	define_int("webhook_outbox.window_events",
+			   "Events the dispatcher holds in memory at once.",
+			   NULL, &wo_window_events, 100, 1000000, 0);
+	define_int("webhook_outbox.window_size",
+			   "Memory for the events that the dispatcher holds.",
+			   NULL, &wo_window_size, 1024, MAX_KILOBYTES, GUC_UNIT_KB);
+}
+
+static void
+define_retention(void)
+{
+	define_int("webhook_outbox.attempt_retention",
+			   "How long attempts are kept.",
+			   "Whole leaves of the ring are emptied, so it may be up to a sixth longer.",
+			   &wo_attempt_retention, 1, INT_MAX / 2, GUC_UNIT_MIN);
+	define_int("webhook_outbox.event_retention",
+			   "How long events are kept once they are settled.",
+			   "Events that a delivery or dead letter needs are kept longer.",
+			   &wo_event_retention, 1, INT_MAX / 2, GUC_UNIT_MIN);
+	define_int("webhook_outbox.operation_retention",
+			   "How long operation_ids are remembered.",
+			   NULL, &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_MIN);
+}
+
+/* Defines them all.  Called from _PG_init, whether preloaded or not. */
+void
+wo_settings_define(void)
+{
+	define_retention();
+	DefineCustomStringVariable("webhook_outbox.ca_file",
+							   "File of CA certificates that receivers are verified with.",
+							   "Empty: the bundle of the operating system.",
+							   &wo_ca_file, "", PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("webhook_outbox.databases",
+							   "Databases to deliver from, by commas.",
+							   "Empty: every database that has the extension.",
+							   &wo_databases, "", PGC_SIGHUP, 0,
+							   check_databases, NULL, NULL);
+	DefineCustomBoolVariable("webhook_outbox.enabled",
+							 "Deliver events.",
+							 "Off: events are stored and wait; nothing is lost.",
+							 &wo_enabled, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("webhook_outbox.max_databases",
+							"Databases of this server that may use webhook_outbox.",
+							NULL, &wo_max_databases, wo_max_databases, 1, 1024,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	define_int("webhook_outbox.max_in_flight",
+			   "Requests under way at once, per database.",
+			   "Each takes a socket of a sender; see also endpoint.max_in_flight.",
+			   &wo_max_in_flight, 1, 65536, 0);
+	define_int("webhook_outbox.max_payload",
+			   "Largest payload of an event that is accepted.",
+			   NULL, &wo_max_payload, 1, 64 * 1024, GUC_UNIT_KB);
+	define_windows();
+	MarkGUCPrefixReserved("webhook_outbox");
+}

@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * txn.c
+ *	  The dispatcher's transactions and prepared statements.
+ *
+ * Every transaction of the dispatcher starts and ends here: with the role of
+ * the extension's owner in a security-restricted context, one snapshot that
+ * all reads share, SPI, and statistics reported afterwards (else autovacuum
+ * never hears of the rows that a background worker changes).
+ *
+ * Plans are generic and kept, with the planner told to use indexes alone: the
+ * tables are young or empty when the plans are made, and their statistics
+ * would talk it into sequential scans for good.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "settings.h"
+#include "txn.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+bool		wo_is_dispatcher = false;
+
+/* Role to work as; found once the first transaction looked it up. */
+static Oid	work_role = InvalidOid;
+static Oid	saved_role;			/* valid inside a transaction */
+static int	saved_context;		/* likewise */
+
+/*
+ * What the session must not inherit from the database, the role or the
+ * configuration file.  Settings that a version does not know are skipped.
+ */
+static const char *const session_settings[][2] = {
+	{"application_name", "webhook_outbox dispatcher"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
+	{"session_replication_role", "origin"},
+	{"row_security", "off"},
+	{"statement_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	/* A table that an operator has locked must not hang the dispatcher. */
+	{"lock_timeout", "1000"},
+	/* Lost in a crash, a record is an attempt made twice: see P3. */
+	{"synchronous_commit", "off"},
+	{"jit", "off"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"max_parallel_workers_per_gather", "0"}
+};
+
+/* Makes the session independent of everybody's settings. */
+void
+wo_txn_configure_session(void)
+{
+	for (int i = 0; i < lengthof(session_settings); i++)
+	{
+		const char *name = session_settings[i][0];
+
+		if (GetConfigOption(name, true, false) != NULL)
+			SetConfigOption(name, session_settings[i][1], PGC_SUSET,
+							PGC_S_OVERRIDE);
+	}
+	wo_is_dispatcher = true;
+}
+
+/*
+ * Finds the extension in this database; false when it is not there.  Must be
+ * in a transaction.
+ */
+bool
+wo_txn_find_extension(Oid *owner, Oid *namespace_id)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum(WO_EXTENSION));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
+
+		*owner = form->extowner;
+		*namespace_id = form->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+/* Works as webhook_outbox.role, or else as the extension's owner. */
+static void
+assume_role(void)
+{
+	GetUserIdAndSecContext(&saved_role, &saved_context);
+	if (!OidIsValid(work_role))
+	{
+		Oid			namespace_id;
+
+		if (wo_role[0] != '\0')
+			work_role = get_role_oid(wo_role, false);
+		else if (!wo_txn_find_extension(&work_role, &namespace_id))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("extension \"%s\" does not exist",
+							WO_EXTENSION)));
+	}
+	SetUserIdAndSecContext(work_role,
+						   saved_context | SECURITY_RESTRICTED_OPERATION);
+}
+
+/* Starts a transaction with one snapshot, SPI connected. */
+void
+wo_txn_begin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	assume_role();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* Ends it.  Leaves CurrentMemoryContext as it was before the begin. */
+void
+wo_txn_commit(void)
+{
+	PopActiveSnapshot();
+	SPI_finish();
+	SetUserIdAndSecContext(saved_role, saved_context);
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Rolls back, after an error too.  Forgets nothing but the transaction. */
+void
+wo_txn_abort(void)
+{
+	AbortCurrentTransaction();
+	work_role = InvalidOid;
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+prepare(WoStatement *statement)
+{
+	statement->plan = SPI_prepare(statement->sql, statement->n_args,
+								  (Oid *) statement->arg_types);
+	if (statement->plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(statement->plan);
+}
+
+static uint64
+run(WoStatement *statement, Datum *args, const char *nulls, bool read_only,
+	long limit)
+{
+	int			rc;
+
+	if (statement->plan == NULL)
+		prepare(statement);
+	rc = SPI_execute_plan(statement->plan, args, nulls, read_only, limit);
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
+			 SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/* Runs a query under the transaction's snapshot; at most limit rows, 0: all. */
+uint64
+wo_txn_query(WoStatement *statement, Datum *args, const char *nulls,
+			 long limit)
+{
+	return run(statement, args, nulls, true, limit);
+}
+
+/* Runs a statement that writes; returns the number of rows. */
+uint64
+wo_txn_execute(WoStatement *statement, Datum *args, const char *nulls)
+{
+	return run(statement, args, nulls, false, 0);
+}
+
+/* Builds a one-dimensional array; nulls NULL: no element is null. */
+Datum
+wo_txn_array(Datum *values, bool *nulls, int n, Oid type)
+{
+	int			lower = 1;
+	int16		len;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &len, &byval, &align);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower,
+											  type, len, byval, align));
+}
+
+/* Returns a value of the last query's result; columns count from 1. */
+Datum
+wo_txn_value(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
+}
+
+/* Returns a text value of the last query's result, NULL when null. */
+char *
+wo_txn_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = wo_txn_value(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}

@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * work.c
+ *	  Life and death of the deliveries and events in memory.
+ *
+ * Layer 2.  An event lives while the reader's list holds it (window set) or
+ * a delivery needs it; whoever lets go last frees it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "endpoint.h"
+#include "work.h"
+
+/* Makes a delivery of an event, in the current context. */
+WoDelivery *
+wo_delivery_create(WoEndpoint *endpoint, WoLogEvent *log)
+{
+	WoDelivery *delivery = palloc0(sizeof(WoDelivery));
+
+	delivery->endpoint = endpoint;
+	delivery->log = log;
+	delivery->origin = "event";
+	delivery->due_at = log->event.created_at;
+	dlist_push_tail(&log->deliveries, &delivery->event_node);
+	if (log->window)
+		log->n_open++;
+	else
+		delivery->is_stored = true;
+	return delivery;
+}
+
+/* Says that a row of webhook_outbox.delivery covers it from now on. */
+void
+wo_delivery_mark_stored(WoDelivery *delivery)
+{
+	if (delivery->is_stored)
+		return;
+	Assert(delivery->log->n_open > 0);
+	delivery->is_stored = true;
+	delivery->log->n_open--;
+}
+
+/* Frees the event unless somebody still needs it. */
+void
+wo_log_event_let_go(WoLogEvent *log)
+{
+	if (log->window == NULL && dlist_is_empty(&log->deliveries))
+		pfree(log);
+}
+
+/* Ends a delivery that is neither queued nor in flight. */
+void
+wo_delivery_free(WoDelivery *delivery)
+{
+	WoLogEvent *log = delivery->log;
+
+	Assert(!delivery->is_queued);
+	if (!delivery->is_stored)
+		log->n_open--;
+	dlist_delete(&delivery->event_node);
+	pfree(delivery);
+	wo_log_event_let_go(log);
+}
