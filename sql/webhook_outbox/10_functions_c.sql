@@ -1,0 +1,104 @@
+-- Everything written in C. What the tables need (defaults) and what the other functions build on; users call type_matches,
+-- generate_secret and public_key.
+
+-- The event log
+
+CREATE FUNCTION webhook_outbox.event_before_insert() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'wo_sql_event_before_insert' LANGUAGE C;
+COMMENT ON FUNCTION webhook_outbox.event_before_insert() IS
+  'trigger: checks a new event, sets id, xid and created_at, claims operation_id, wakes the dispatcher at commit';
+
+CREATE FUNCTION webhook_outbox.current_slot() RETURNS smallint
+  AS 'MODULE_PATHNAME', 'wo_sql_current_slot' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.current_slot() IS 'leaf of the event ring that is written now';
+
+CREATE FUNCTION webhook_outbox.find_operation(tenant text, operation_id text) RETURNS uuid
+  AS 'MODULE_PATHNAME', 'wo_sql_find_operation' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.find_operation(text, text) IS
+  'id of the event published with this operation_id, as committed now or by this transaction; NULL: none is remembered';
+
+CREATE FUNCTION webhook_outbox.type_matches(patterns text[], type text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'wo_sql_type_matches' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.type_matches(text[], text) IS
+  'whether an endpoint with these event_types gets events of this type: type_matches(''{order.*}'', ''order.created'')';
+
+-- The workers
+
+CREATE FUNCTION webhook_outbox.request_wakeup(what text) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_request_wakeup' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.request_wakeup(text) IS
+  'wakes the dispatcher when this transaction commits; what: events, commands, endpoints or extension';
+
+CREATE FUNCTION webhook_outbox.require_workers() RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_require_workers' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION webhook_outbox.require_workers() IS
+  'fails where no worker can run: library not preloaded, or a standby';
+
+CREATE FUNCTION webhook_outbox.worker_rows(
+  OUT process       text,
+  OUT database      name,
+  OUT number        integer,
+  OUT pid           integer,
+  OUT expected      boolean,
+  OUT is_running    boolean,
+  OUT state         text,
+  OUT running_since timestamptz,
+  OUT in_flight     integer,
+  OUT delivered     bigint,
+  OUT failed        bigint,
+  OUT per_second    double precision,
+  OUT restarts      integer,
+  OUT last_error    text,
+  OUT last_error_at timestamptz) RETURNS SETOF record
+  AS 'MODULE_PATHNAME', 'wo_sql_worker_rows' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION webhook_outbox.worker_rows() IS 'what shared memory knows of the workers: see worker_status';
+
+-- Checks: each returns nothing, or fails with an error that names the value and says what is allowed
+
+CREATE FUNCTION webhook_outbox.check_url(url text) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_check_url' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.check_url(text) IS 'fails unless this is a URL that an endpoint may have';
+
+CREATE FUNCTION webhook_outbox.check_headers(headers jsonb, what text) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_check_headers' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.check_headers(jsonb, text) IS
+  'fails unless these are request headers that an event or an endpoint (what) may set';
+
+CREATE FUNCTION webhook_outbox.check_secret(secret text) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_check_secret' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.check_secret(text) IS 'fails unless this is a whsec_ or whsk_ secret of the right length';
+
+CREATE FUNCTION webhook_outbox.check_event_types(patterns text[]) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_check_event_types' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.check_event_types(text[]) IS 'fails unless these are patterns that an endpoint may have';
+
+-- Keys and requests
+
+CREATE FUNCTION webhook_outbox.generate_secret(kind text DEFAULT 'hmac-sha256') RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_generate_secret' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.generate_secret(text) IS
+  'a new secret from the server''s strong random source; kind: hmac-sha256 (whsec_) or ed25519 (whsk_)';
+
+CREATE FUNCTION webhook_outbox.public_key(secret text) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_public_key' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.public_key(text) IS
+  'what the receiver of an Ed25519 (whsk_) secret verifies with (whpk_); NULL for whsec_, where both sides share the secret';
+
+CREATE FUNCTION webhook_outbox.render_request(
+  endpoint_url     text,
+  body_format      text,
+  endpoint_headers jsonb,
+  secrets          text[],
+  event_id         uuid,
+  event_type       text,
+  created_at       timestamptz,
+  tenant           text,
+  source           text,
+  event_headers    jsonb,
+  payload          json,
+  at               timestamptz) RETURNS TABLE (method text, url text, headers jsonb, body text)
+  AS 'MODULE_PATHNAME', 'wo_sql_render_request' LANGUAGE C STABLE PARALLEL SAFE ROWS 1;
+COMMENT ON FUNCTION webhook_outbox.render_request(
+  text, text, jsonb, text[], uuid, text, timestamptz, text, text, jsonb, json, timestamptz) IS
+  'the request that a sender would make of these values at that time: see render';
+

@@ -1,0 +1,241 @@
+-- The triggers: what is checked when a row is written, and how the dispatcher learns of it. Functions of endpoint and
+-- endpoint_secret run as the owner, so that a role with a GRANT on those tables alone can write them.
+
+-- event: append-only. The row trigger fires always: rows that replication brings must not be sent again. The refusal is a
+-- statement trigger on the parent: the dispatcher empties leaves by name and never meets it.
+
+CREATE TRIGGER event_before_insert BEFORE INSERT ON webhook_outbox.event
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.event_before_insert();
+ALTER TABLE webhook_outbox.event ENABLE ALWAYS TRIGGER event_before_insert;
+
+CREATE FUNCTION webhook_outbox.refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+    MESSAGE = format('%s on webhook_outbox.%s is not allowed', TG_OP, TG_TABLE_NAME),
+    HINT = TG_ARGV[0];
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.refuse_change() IS 'trigger: refuses the statement, its argument is the hint';
+
+CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_outbox.event
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change(
+    'Events are append-only and go away after webhook_outbox.event_retention; webhook_outbox.cancel() stops a delivery.');
+CREATE TRIGGER endpoint_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Use DELETE, so that waiting deliveries become dead letters.');
+CREATE TRIGGER endpoint_secret_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint_secret
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Use webhook_outbox.rotate_secret() to replace a key.');
+
+-- endpoint: each column that is set is checked, one that stays as it was is not
+
+CREATE FUNCTION webhook_outbox.check_retry_schedule(schedule interval[]) RETURNS void
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_delay interval;
+BEGIN
+  IF coalesce(array_ndims(schedule), 0) <> 1 OR cardinality(schedule) > 100 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('retry_schedule must be a list of 1 to 100 delays, not %L', schedule),
+      HINT = 'n delays make n + 1 attempts; webhook_outbox.exponential_schedule() builds such a list.';
+  END IF;
+  FOREACH v_delay IN ARRAY schedule LOOP
+    IF v_delay IS NULL OR extract(epoch FROM v_delay) NOT BETWEEN 0 AND 31557600 THEN
+      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+        MESSAGE = format('delay %L of retry_schedule is out of range', v_delay),
+        HINT = 'Each delay is 0 to 1 year.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_retry_schedule(interval[]) IS
+  'fails unless these are the delays that an endpoint may have';
+
+CREATE FUNCTION webhook_outbox.check_endpoint_name(p_name text, p_endpoint_id bigint) RETURNS void
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF char_length(p_name) NOT BETWEEN 1 AND 100 OR p_name ~ '[[:cntrl:]]|^\s|\s$' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_name',
+      MESSAGE = format('%L is not a name for an endpoint', left(p_name, 120)),
+      HINT = 'A name has 1 to 100 characters, no control characters, and no space at either end.';
+  END IF;
+  IF EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.name = p_name AND p.endpoint_id <> p_endpoint_id) THEN
+    RAISE EXCEPTION USING ERRCODE = 'unique_violation',
+      MESSAGE = format('endpoint "%s" already exists', p_name),
+      HINT = 'Choose another name, or UPDATE webhook_outbox.endpoint to change that one.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_endpoint_name(text, bigint) IS
+  'fails unless this is a name that the endpoint with this id may have';
+
+CREATE FUNCTION webhook_outbox.check_endpoint(p_new webhook_outbox.endpoint) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_message text;
+  v_hint    text;
+  v_code    text := 'invalid_parameter_value';
+BEGIN
+  IF p_new.tenant = '' THEN
+    v_message := 'tenant of an endpoint must not be empty';
+    v_hint := 'NULL means: events of every tenant and of none.';
+  ELSIF NOT EXISTS (SELECT FROM webhook_outbox.tier t WHERE t.tier = p_new.tier) THEN
+    v_code := 'foreign_key_violation';
+    v_message := format('tier %s does not exist', p_new.tier);
+    v_hint := (SELECT format('Tiers: %s. Add others to webhook_outbox.tier.',
+                             string_agg(format('%s (%s)', t.tier, t.name), ', ' ORDER BY t.tier))
+               FROM webhook_outbox.tier t);
+  ELSIF p_new.body_format NOT IN ('envelope', 'standard', 'raw', 'cloudevents', 'cloudevents_binary') THEN
+    v_message := format('body_format %L does not exist', p_new.body_format);
+    v_hint := 'Use envelope, standard, raw, cloudevents or cloudevents_binary.';
+  ELSIF extract(epoch FROM p_new.timeout) NOT BETWEEN 0.1 AND 300 THEN
+    v_message := format('timeout %L is out of range', p_new.timeout);
+    v_hint := 'A timeout is 100 ms to 5 minutes.';
+  ELSIF p_new.retry_jitter NOT BETWEEN 0 AND 1 THEN
+    v_message := format('retry_jitter %s is out of range', p_new.retry_jitter);
+    v_hint := 'It is a share of the delay, 0 to 1: 0.2 changes each delay at random by up to 20 per cent.';
+  ELSIF p_new.max_in_flight NOT BETWEEN 1 AND 1000 THEN
+    v_message := format('max_in_flight %s is out of range', p_new.max_in_flight);
+    v_hint := 'From 1 to 1000 requests can be under way at once.';
+  ELSIF p_new.http_version NOT IN ('1.1', '2') THEN
+    v_message := format('http_version %L is not known', p_new.http_version);
+    v_hint := 'Use 1.1, or 2 to offer HTTP/2 over TLS.';
+  ELSIF octet_length(p_new.ca_certificates) > 262144
+        OR p_new.ca_certificates !~ '-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----' THEN
+    v_message := 'ca_certificates is not a list of PEM certificates of at most 256 kB';
+    v_hint := 'It reads -----BEGIN CERTIFICATE-----, base64, -----END CERTIFICATE-----; NULL means: the CA bundle of the system.';
+  ELSE
+    RETURN;
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = v_code, MESSAGE = v_message, HINT = v_hint;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_endpoint(webhook_outbox.endpoint) IS
+  'fails unless the simple columns of an endpoint (tier, body_format, timeout, ...) are in range';
+
+CREATE FUNCTION webhook_outbox.endpoint_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_is_insert boolean := TG_OP = 'INSERT';
+  v_null      text;
+BEGIN
+  SELECT c.key INTO v_null
+  FROM jsonb_each_text(to_jsonb(NEW)) c
+  WHERE c.value IS NULL
+    AND c.key NOT IN ('tenant', 'disabled_reason', 'disabled_at', 'ca_certificates', 'owner', 'description')
+  LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'not_null_violation',
+      MESSAGE = format('%s of an endpoint must not be null', v_null),
+      HINT = CASE WHEN v_null NOT IN ('name', 'url') THEN 'Leave it out to get its default.' END;
+  END IF;
+  IF NOT v_is_insert AND NEW.endpoint_id <> OLD.endpoint_id THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('endpoint_id of endpoint "%s" cannot be changed', OLD.name),
+      HINT = 'Its deliveries, attempts and dead letters refer to it. Change the name if you like.';
+  END IF;
+
+  IF v_is_insert OR NEW.name <> OLD.name THEN
+    PERFORM webhook_outbox.check_endpoint_name(NEW.name, NEW.endpoint_id);
+  END IF;
+  IF v_is_insert OR NEW.url <> OLD.url THEN
+    PERFORM webhook_outbox.check_url(NEW.url);
+  END IF;
+  IF v_is_insert OR NEW.event_types <> OLD.event_types THEN
+    PERFORM webhook_outbox.check_event_types(NEW.event_types);
+  END IF;
+  IF v_is_insert OR NEW.headers <> OLD.headers THEN
+    PERFORM webhook_outbox.check_headers(NEW.headers, 'endpoint');
+  END IF;
+  IF v_is_insert OR NEW.retry_schedule <> OLD.retry_schedule THEN
+    PERFORM webhook_outbox.check_retry_schedule(NEW.retry_schedule);
+  END IF;
+  PERFORM webhook_outbox.check_endpoint(NEW);
+
+  IF NEW.enabled THEN
+    NEW.disabled_reason := NULL;
+    NEW.disabled_at := NULL;
+  END IF;
+  IF NOT v_is_insert AND NEW IS DISTINCT FROM OLD THEN
+    NEW.updated_at := clock_timestamp();
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.endpoint_before_write() IS
+  'trigger: checks an endpoint, sets updated_at, forgets why it was disabled when it is enabled';
+CREATE TRIGGER endpoint_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_before_write();
+
+CREATE FUNCTION webhook_outbox.endpoint_after_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (OLD.endpoint_id, OLD.name, true);
+  ELSIF NEW IS DISTINCT FROM OLD THEN
+    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (NEW.endpoint_id, NEW.name, false);
+  END IF;
+  PERFORM webhook_outbox.request_wakeup('endpoints');
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.endpoint_after_write() IS 'trigger: tells the dispatcher of a change of an endpoint';
+CREATE TRIGGER endpoint_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_outbox.endpoint
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
+
+-- endpoint_secret: a request has room for four signatures (WO_MAX_KEYS)
+
+CREATE FUNCTION webhook_outbox.endpoint_secret_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_keys  integer;
+  v_first timestamptz;
+  v_name  text;
+BEGIN
+  IF TG_OP = 'INSERT' OR NEW.secret IS DISTINCT FROM OLD.secret THEN
+    PERFORM webhook_outbox.check_secret(NEW.secret);
+  END IF;
+  IF NEW.expires_at <= clock_timestamp() THEN
+    RETURN NEW;
+  END IF;
+  SELECT count(*), min(s.expires_at) INTO v_keys, v_first
+  FROM webhook_outbox.endpoint_secret s
+  WHERE s.endpoint_id = NEW.endpoint_id AND s.secret_id <> NEW.secret_id
+    AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp());
+  IF v_keys >= 4 THEN
+    SELECT p.name INTO v_name FROM webhook_outbox.endpoint p WHERE p.endpoint_id = NEW.endpoint_id;
+    RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+      MESSAGE = format('endpoint "%s" has 4 keys that sign, which is the most', v_name),
+      HINT = coalesce(format('The next one ends at %s. ', v_first), '')
+             || 'Rotate with overlap => ''0'' to end the old ones now.';
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.endpoint_secret_before_write() IS
+  'trigger: checks a key, and that an endpoint has no more than four that sign';
+CREATE TRIGGER endpoint_secret_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_secret
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_before_write();
+
+CREATE FUNCTION webhook_outbox.endpoint_secret_after_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- finds nothing when the key went with its endpoint
+  INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted)
+    SELECT p.endpoint_id, p.name, false FROM webhook_outbox.endpoint p
+    WHERE p.endpoint_id IN (OLD.endpoint_id, NEW.endpoint_id);
+  PERFORM webhook_outbox.request_wakeup('endpoints');
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.endpoint_secret_after_write() IS 'trigger: tells the dispatcher of a change of a key';
+CREATE TRIGGER endpoint_secret_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_outbox.endpoint_secret
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_after_write();
+

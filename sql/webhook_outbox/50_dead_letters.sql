@@ -1,0 +1,280 @@
+-- Sending again, cancelling, discarding. Plain transactions: a function deletes dead letters and leaves commands for the
+-- dispatcher, which carries them out after the commit; a rollback takes all of it back. They run as the owner: GRANT
+-- EXECUTE on one is all that a role needs to use it.
+
+CREATE FUNCTION webhook_outbox.check_filters(
+  type text, since timestamptz, until timestamptz, max_per_second double precision) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF type IS NOT NULL THEN
+    PERFORM webhook_outbox.check_event_types(ARRAY[type]);
+  END IF;
+  IF since >= until THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('since (%s) is not before until (%s)', since, until),
+      HINT = 'What is at since or later and before until is taken.';
+  END IF;
+  IF max_per_second NOT BETWEEN 0.001 AND 1000000 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('max_per_second %s is out of range', max_per_second),
+      HINT = 'From 0.001 to 1000000; NULL means: as fast as the endpoint takes them.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_filters(text, timestamptz, timestamptz, double precision) IS
+  'fails unless the filters of redeliver_dead_letters, discard_dead_letters and replay are in range';
+
+CREATE FUNCTION webhook_outbox.check_event_exists(event_id uuid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF event_id IS NULL OR NOT EXISTS (SELECT FROM webhook_outbox.event e WHERE e.id = check_event_exists.event_id) THEN
+    RAISE EXCEPTION USING ERRCODE = 'no_data_found',
+      MESSAGE = format('event %s is not stored', coalesce(event_id::text, 'NULL')),
+      HINT = CASE WHEN event_id IS NOT NULL
+                  THEN format('SELECT webhook_outbox.explain_event(%L) says why that can be.', event_id) END;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_event_exists(uuid) IS 'fails unless this event is stored';
+
+CREATE FUNCTION webhook_outbox.redeliver(event_id uuid, endpoint text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint_id bigint;
+  v_state       text;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  v_endpoint_id := (webhook_outbox.find_endpoint(redeliver.endpoint)).endpoint_id;
+  PERFORM webhook_outbox.check_event_exists(redeliver.event_id);
+
+  DELETE FROM webhook_outbox.dead_letter l WHERE l.event_id = redeliver.event_id AND l.endpoint_id = v_endpoint_id;
+  IF NOT FOUND THEN
+    SELECT d.state INTO v_state FROM webhook_outbox.delivery_status d
+    WHERE d.event_id = redeliver.event_id AND d.endpoint_id = v_endpoint_id;
+    IF v_state IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'no_data_found',
+        MESSAGE = format('event %s was never owed to endpoint "%s"', redeliver.event_id, redeliver.endpoint),
+        HINT = 'webhook_outbox.replay() sends an endpoint events from before it existed.';
+    ELSIF v_state = 'pending' THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('event %s is still under way to endpoint "%s"', redeliver.event_id, redeliver.endpoint),
+        HINT = format('SELECT webhook_outbox.explain_event(%L) says what it waits for.', redeliver.event_id);
+    END IF;
+  END IF;
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('send', redeliver.event_id, v_endpoint_id);
+  PERFORM webhook_outbox.request_wakeup('commands');
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.redeliver(uuid, text) IS
+  'sends an event to an endpoint again, from the start of its retry_schedule: a dead letter, a delivery cancelled, waiting '
+  'for its next retry, or delivered';
+
+CREATE FUNCTION webhook_outbox.redeliver_dead_letters(
+  endpoint       text             DEFAULT NULL,
+  type           text             DEFAULT NULL,
+  since          timestamptz      DEFAULT NULL,
+  until          timestamptz      DEFAULT NULL,
+  max_per_second double precision DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint_id bigint;
+  v_now         timestamptz := clock_timestamp();
+  v_count       bigint;
+  v_left        bigint;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  PERFORM webhook_outbox.check_filters(type, since, until, max_per_second);
+  IF endpoint IS NOT NULL THEN
+    v_endpoint_id := (webhook_outbox.find_endpoint(endpoint)).endpoint_id;
+  END IF;
+
+  WITH sent AS (
+    DELETE FROM webhook_outbox.dead_letter l
+    WHERE (v_endpoint_id IS NULL OR l.endpoint_id = v_endpoint_id)
+      AND (redeliver_dead_letters.type IS NULL
+           OR webhook_outbox.type_matches(ARRAY[redeliver_dead_letters.type], l.event_type))
+      AND (since IS NULL OR l.created_at >= since)
+      AND (until IS NULL OR l.created_at < until)
+      AND EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id)
+      AND EXISTS (SELECT FROM webhook_outbox.event e WHERE e.id = l.event_id)
+    RETURNING l.event_id, l.endpoint_id)
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at)
+    SELECT 'send', s.event_id, s.endpoint_id,
+           v_now + coalesce((row_number() OVER w - 1) / max_per_second, 0) * interval '1 second'
+    FROM sent s WINDOW w AS (ORDER BY s.event_id, s.endpoint_id)
+    ORDER BY s.event_id, s.endpoint_id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+
+  SELECT count(*) INTO v_left FROM webhook_outbox.dead_letter l
+  WHERE (v_endpoint_id IS NULL OR l.endpoint_id = v_endpoint_id)
+    AND (redeliver_dead_letters.type IS NULL
+         OR webhook_outbox.type_matches(ARRAY[redeliver_dead_letters.type], l.event_type))
+    AND (since IS NULL OR l.created_at >= since)
+    AND (until IS NULL OR l.created_at < until);
+  IF v_left > 0 THEN
+    RAISE NOTICE USING MESSAGE = format('%s dead letters stay: their endpoint was deleted or their event is lost', v_left),
+      HINT = 'webhook_outbox.discard_dead_letters() removes them.';
+  END IF;
+  PERFORM webhook_outbox.request_wakeup('commands');
+  RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.redeliver_dead_letters(text, text, timestamptz, timestamptz, double precision) IS
+  'sends dead letters again and returns how many: of an endpoint, of a type (order.created or order.*), given up at since or '
+  'later and before until (dead_letter.created_at), at most max_per_second; all filters may be left out';
+
+CREATE FUNCTION webhook_outbox.discard_dead_letters(
+  endpoint text        DEFAULT NULL,
+  type     text        DEFAULT NULL,
+  since    timestamptz DEFAULT NULL,
+  until    timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_ids   bigint[];
+  v_count bigint;
+BEGIN
+  PERFORM webhook_outbox.check_filters(type, since, until, NULL);
+  IF endpoint IS NOT NULL THEN
+    -- a deleted endpoint goes by the name that it had
+    SELECT array_agg(l.endpoint_id) INTO v_ids FROM webhook_outbox.dead_letter l
+    WHERE l.endpoint_name = discard_dead_letters.endpoint
+      AND NOT EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id);
+    v_ids := v_ids || (SELECT p.endpoint_id FROM webhook_outbox.endpoint p WHERE p.name = discard_dead_letters.endpoint);
+    IF v_ids IS NULL OR v_ids = '{NULL}' THEN
+      PERFORM webhook_outbox.find_endpoint(endpoint);
+    END IF;
+  END IF;
+  DELETE FROM webhook_outbox.dead_letter l
+  WHERE (endpoint IS NULL OR l.endpoint_id = ANY (v_ids))
+    AND (discard_dead_letters.type IS NULL
+         OR webhook_outbox.type_matches(ARRAY[discard_dead_letters.type], l.event_type))
+    AND (since IS NULL OR l.created_at >= since)
+    AND (until IS NULL OR l.created_at < until);
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.discard_dead_letters(text, text, timestamptz, timestamptz) IS
+  'removes dead letters for good and returns how many; the filters are those of redeliver_dead_letters, and endpoint may '
+  'name a deleted one';
+
+-- The smallest UUIDv7 of a time. Ids never run behind the clock that created_at is read from, so it bounds a search from
+-- below; after the clock was set back they run ahead of it, so there is no such bound from above.
+
+CREATE FUNCTION webhook_outbox.first_id_of(at timestamptz) RETURNS uuid
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT rpad(lpad(to_hex(floor(extract(epoch FROM least(greatest(at, '1970-01-01 UTC'), '9999-01-01 UTC')) * 1000)::bigint),
+                   12, '0'), 32, '0')::uuid;
+$$;
+COMMENT ON FUNCTION webhook_outbox.first_id_of(timestamptz) IS 'no event inserted at this time or later has a smaller id';
+
+CREATE FUNCTION webhook_outbox.replay(
+  endpoint       text,
+  since          timestamptz,
+  until          timestamptz      DEFAULT NULL,
+  event_types    text[]           DEFAULT NULL,
+  max_per_second double precision DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint webhook_outbox.endpoint;
+  v_types    text[];
+  v_from     uuid;
+  v_now      timestamptz := clock_timestamp();
+  v_count    bigint;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  v_endpoint := webhook_outbox.find_endpoint(endpoint);
+  v_types := coalesce(event_types, v_endpoint.event_types);
+  PERFORM webhook_outbox.check_event_types(v_types);
+  IF since IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'since must not be null',
+      HINT = '''-infinity'' means: all events that are still stored.';
+  END IF;
+  PERFORM webhook_outbox.check_filters(NULL, since, coalesce(until, 'infinity'), max_per_second);
+  v_from := webhook_outbox.first_id_of(since - interval '1 second');
+
+  WITH wanted AS MATERIALIZED (
+    SELECT e.id FROM webhook_outbox.event e
+    WHERE e.id >= v_from AND e.created_at >= since AND e.created_at < coalesce(until, 'infinity')
+      AND e.endpoint_id IS NULL
+      AND (v_endpoint.tenant IS NULL OR e.tenant = v_endpoint.tenant)
+      AND webhook_outbox.type_matches(v_types, e.type)
+      -- what is on its way already goes once
+      AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id
+                        AND d.endpoint_id = v_endpoint.endpoint_id AND d.state <> 'cancelled')
+      AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id
+                        AND c.endpoint_id = v_endpoint.endpoint_id AND c.kind = 'send')
+      AND NOT EXISTS (SELECT FROM webhook_outbox.new_delivery n WHERE n.event_id = e.id
+                        AND n.endpoint_id = v_endpoint.endpoint_id)),
+  revived AS (
+    DELETE FROM webhook_outbox.dead_letter l USING wanted w
+    WHERE l.event_id = w.id AND l.endpoint_id = v_endpoint.endpoint_id)
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, due_at)
+    SELECT 'send', w.id, v_endpoint.endpoint_id, 'replay',
+           v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second'
+    FROM wanted w WINDOW o AS (ORDER BY w.id) ORDER BY w.id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  PERFORM webhook_outbox.request_wakeup('commands');
+  RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.replay(text, timestamptz, timestamptz, text[], double precision) IS
+  'sends stored events to an endpoint again, or for the first time, and returns how many: those created at since or later '
+  'and before until (left out: all since) whose type and tenant match; event_types => narrows or widens the endpoint''s own';
+
+CREATE FUNCTION webhook_outbox.cancel(event_id uuid, endpoint text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint_id bigint;
+  v_count       bigint;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  PERFORM webhook_outbox.check_event_exists(cancel.event_id);
+  IF endpoint IS NOT NULL THEN
+    v_endpoint_id := (webhook_outbox.find_endpoint(cancel.endpoint)).endpoint_id;
+  END IF;
+  SELECT count(*) INTO v_count FROM webhook_outbox.delivery_status d
+  WHERE d.event_id = cancel.event_id AND d.state IN ('pending', 'retrying')
+    AND (v_endpoint_id IS NULL OR d.endpoint_id = v_endpoint_id);
+  IF v_count > 0 THEN
+    INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('cancel', cancel.event_id, v_endpoint_id);
+    PERFORM webhook_outbox.request_wakeup('commands');
+  END IF;
+  RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.cancel(uuid, text) IS
+  'stops the deliveries of an event, to one endpoint or to all, that are pending or wait for a retry, and returns how many; '
+  'a request already under way can still arrive';
+
+CREATE FUNCTION webhook_outbox.send_test(endpoint text) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint webhook_outbox.endpoint;
+  v_id       uuid;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  v_endpoint := webhook_outbox.find_endpoint(endpoint);
+  INSERT INTO webhook_outbox.event (type, tenant, endpoint_id, payload)
+    VALUES ('webhook_outbox.test', v_endpoint.tenant, v_endpoint.endpoint_id,
+            json_build_object('message', 'This is a test of webhook_outbox.', 'endpoint', v_endpoint.name))
+    RETURNING id INTO v_id;
+  IF NOT v_endpoint.enabled THEN
+    RAISE NOTICE USING MESSAGE = format('endpoint "%s" is paused, the test waits', v_endpoint.name),
+      HINT = format('SELECT webhook_outbox.resume_endpoint(%L);', v_endpoint.name);
+  END IF;
+  RETURN v_id;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.send_test(text) IS
+  'sends a webhook_outbox.test event to an endpoint alone, whatever its event_types, and returns its id';
+

@@ -1,0 +1,240 @@
+-- Answers for people: why was this not delivered, and what exactly is sent.
+
+CREATE FUNCTION webhook_outbox.time_words(at timestamptz) RETURNS text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(CASE WHEN at > clock_timestamp() THEN '%s (in %s)' ELSE '%s (%s ago)' END,
+                date_trunc('second', at),
+                CASE WHEN s < 120 THEN round(s) || ' s'
+                     WHEN s < 7200 THEN round(s / 60) || ' min'
+                     WHEN s < 172800 THEN round(s / 3600) || ' h'
+                     ELSE round(s / 86400) || ' days' END)
+  FROM abs(extract(epoch FROM at - clock_timestamp())) AS s;
+$$;
+COMMENT ON FUNCTION webhook_outbox.time_words(timestamptz) IS 'a time for people: 2026-01-31 12:00:00+00 (in 5 min)';
+
+CREATE FUNCTION webhook_outbox.explain_workers() RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_hint  text;
+  v_error text;
+BEGIN
+  BEGIN
+    PERFORM webhook_outbox.require_workers();
+  EXCEPTION WHEN object_not_in_prerequisite_state OR read_only_sql_transaction THEN
+    GET STACKED DIAGNOSTICS v_hint = PG_EXCEPTION_HINT;
+    RETURN format('Nothing is sent from here: %s. %s', SQLERRM, v_hint);
+  END;
+  IF current_setting('webhook_outbox.enabled', true) = 'off' THEN
+    RETURN 'Nothing is sent now: webhook_outbox.enabled is off. All of it waits, and goes when that is on again.';
+  END IF;
+  SELECT coalesce(w.last_error, 'no error is known') INTO v_error
+  FROM webhook_outbox.worker_rows() w
+  WHERE w.process = 'dispatcher' AND w.database = current_database() AND w.is_running;
+  IF FOUND THEN
+    RETURN NULL;
+  END IF;
+  SELECT w.last_error INTO v_error FROM webhook_outbox.worker_rows() w
+  WHERE w.last_error IS NOT NULL AND (w.process = 'launcher' OR w.database = current_database())
+  ORDER BY w.last_error_at DESC LIMIT 1;
+  RETURN format('Nothing is sent now: the dispatcher of this database does not run (%s). See webhook_outbox.worker_status.',
+                coalesce(v_error, 'no error is known'));
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.explain_workers() IS 'why nothing at all is sent from this database now; NULL: something is';
+
+CREATE FUNCTION webhook_outbox.explain_missing(p_event_id uuid) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_retention text := current_setting('webhook_outbox.event_retention', true);
+  v_at        timestamptz;
+  v_open      record;
+BEGIN
+  RETURN NEXT format('Event %s is not stored.', p_event_id);
+  IF substr(p_event_id::text, 15, 1) <> '7' THEN
+    RETURN NEXT 'No event can have that id: those are UUIDs of version 7.';
+    RETURN;
+  END IF;
+  v_at := to_timestamp(('x' || left(replace(p_event_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0);
+  RETURN NEXT format('It would have been inserted at %s.', webhook_outbox.time_words(v_at));
+  IF v_at < clock_timestamp() - v_retention::interval THEN
+    RETURN NEXT format('That is longer ago than webhook_outbox.event_retention (%s): it may have been kept until then.', v_retention);
+    RETURN;
+  END IF;
+  RETURN NEXT 'Its transaction rolled back, and nobody is ever told; or it is still open, and all are told when it commits.';
+  FOR v_open IN
+    SELECT a.pid, a.xact_start FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+      AND a.xact_start <= v_at + interval '1 second'
+    ORDER BY a.xact_start LIMIT 3
+  LOOP
+    RETURN NEXT format('Process %s has a transaction open since %s that can hold it.',
+                       v_open.pid, webhook_outbox.time_words(v_open.xact_start));
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.explain_missing(uuid) IS 'what explain_event says of an event that is not stored';
+
+CREATE FUNCTION webhook_outbox.explain_delivery(
+  p_status webhook_outbox.delivery_status, p_endpoint webhook_outbox.endpoint) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_last   webhook_outbox.attempt;
+  v_letter webhook_outbox.dead_letter;
+  v_name   text := coalesce(p_status.endpoint_name, '(deleted, number ' || p_status.endpoint_id || ')');
+  v_text   text;
+  v_failed text;
+BEGIN
+  SELECT a.* INTO v_last FROM webhook_outbox.attempt a
+  WHERE a.event_id = p_status.event_id AND a.endpoint_id = p_status.endpoint_id ORDER BY a.number DESC LIMIT 1;
+  SELECT l.* INTO v_letter FROM webhook_outbox.dead_letter l
+  WHERE l.event_id = p_status.event_id AND l.endpoint_id = p_status.endpoint_id;
+  v_failed := format('%s: %s', coalesce(v_last.outcome, v_letter.last_outcome, 'failed'),
+                     coalesce(p_status.last_error, 'status ' || p_status.last_status, 'no more is known'));
+  v_text := CASE p_status.state
+    WHEN 'delivered' THEN
+      format('delivered at %s by attempt %s, status %s, in %s ms.', webhook_outbox.time_words(p_status.last_attempt_at),
+             p_status.attempts, p_status.last_status, round(v_last.total_ms::numeric, 1))
+    WHEN 'retrying' THEN
+      format('attempt %s failed at %s, %s. The next is due at %s.', p_status.attempts,
+             webhook_outbox.time_words(p_status.last_attempt_at), v_failed,
+             webhook_outbox.time_words(p_status.next_attempt_at))
+    WHEN 'dead' THEN
+      format('given up after %s attempts%s%s.', p_status.attempts,
+             CASE WHEN p_status.last_attempt_at IS NOT NULL
+                  THEN format(', the last at %s, %s', webhook_outbox.time_words(p_status.last_attempt_at), v_failed) END,
+             CASE v_letter.reason WHEN 'endpoint_deleted' THEN ', because the endpoint was deleted'
+                                  WHEN 'event_lost' THEN ', because the event itself is lost'
+                                  WHEN 'attempts_exhausted' THEN ''
+                                  ELSE '; its dead letter was discarded' END)
+    WHEN 'cancelled' THEN
+      format('cancelled after %s attempts.', p_status.attempts)
+    ELSE CASE
+      WHEN p_status.next_attempt_at > clock_timestamp() THEN
+        format('pending, due at %s.', webhook_outbox.time_words(p_status.next_attempt_at))
+      WHEN p_status.attempts > 0 THEN
+        format('pending, to be sent again after %s attempts.', p_status.attempts)
+      ELSE 'pending, not begun or in its first attempt.' END
+  END;
+  IF p_status.state IN ('pending', 'retrying') AND NOT p_endpoint.enabled THEN
+    v_text := v_text || format(' The endpoint is %s: resume_endpoint(%L) lets it go on.',
+      coalesce(format('disabled since %s (%s)', webhook_outbox.time_words(p_endpoint.disabled_at), p_endpoint.disabled_reason),
+               'paused'), v_name);
+  ELSIF p_status.state IN ('dead', 'cancelled') AND p_endpoint.endpoint_id IS NOT NULL
+        AND p_status.created_at IS NOT NULL THEN
+    v_text := v_text || format(' redeliver(%L, %L) sends it again.', p_status.event_id, v_name);
+  END IF;
+  RETURN format('Endpoint "%s": %s', v_name, v_text);
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.explain_delivery(webhook_outbox.delivery_status, webhook_outbox.endpoint) IS
+  'what explain_event says of one delivery';
+
+CREATE FUNCTION webhook_outbox.explain_not_owed(p_event webhook_outbox.event, p_endpoint webhook_outbox.endpoint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('Endpoint "%s" %s.', p_endpoint.name, CASE
+    WHEN p_event.endpoint_id <> p_endpoint.endpoint_id THEN
+      'does not get it: it is for one endpoint alone'
+    WHEN p_event.tenant IS DISTINCT FROM p_endpoint.tenant AND p_endpoint.tenant IS NOT NULL THEN
+      format('does not get it: it takes only events of tenant "%s"', p_endpoint.tenant)
+    WHEN NOT webhook_outbox.type_matches(p_endpoint.event_types, p_event.type) THEN
+      format('does not get it: its event_types %s do not match "%s"', p_endpoint.event_types, p_event.type)
+    WHEN p_endpoint.created_at > p_event.created_at THEN
+      format('matches, but was created later, at %s: replay(%L, %L) sends it', webhook_outbox.time_words(p_endpoint.created_at),
+             p_endpoint.name, p_event.created_at)
+    ELSE
+      format('matches, but no attempt is known: it did not match then (last changed at %s), or '
+             'webhook_outbox.attempt_retention is over', webhook_outbox.time_words(p_endpoint.updated_at)) END);
+$$;
+COMMENT ON FUNCTION webhook_outbox.explain_not_owed(webhook_outbox.event, webhook_outbox.endpoint) IS
+  'what explain_event says of an endpoint without a delivery';
+
+CREATE FUNCTION webhook_outbox.explain_event(event_id uuid) RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_event      webhook_outbox.event;
+  v_status     webhook_outbox.delivery_status;
+  v_endpoint   webhook_outbox.endpoint;
+  v_is_waiting boolean := false;
+  v_lines      integer := 0;
+BEGIN
+  SELECT e.* INTO v_event FROM webhook_outbox.event e WHERE e.id = explain_event.event_id;
+  IF FOUND THEN
+    RETURN NEXT format('Event %s, %s%s%s, was inserted at %s.', v_event.id, v_event.type,
+                       ', tenant "' || v_event.tenant || '"', ', source "' || v_event.source || '"',
+                       webhook_outbox.time_words(v_event.created_at));
+  ELSE
+    RETURN QUERY SELECT webhook_outbox.explain_missing(explain_event.event_id);
+  END IF;
+  IF v_event.xid = pg_current_xact_id_if_assigned() THEN
+    RETURN NEXT 'It is sent when this transaction commits: the transaction is the only thing missing.';
+  END IF;
+
+  FOR v_status IN
+    SELECT d.* FROM webhook_outbox.delivery_status d
+    WHERE d.event_id = explain_event.event_id ORDER BY d.endpoint_name, d.endpoint_id
+  LOOP
+    SELECT p.* INTO v_endpoint FROM webhook_outbox.endpoint p WHERE p.endpoint_id = v_status.endpoint_id;
+    RETURN NEXT webhook_outbox.explain_delivery(v_status, v_endpoint);
+    v_is_waiting := v_is_waiting OR v_status.state IN ('pending', 'retrying');
+    v_lines := v_lines + 1;
+  END LOOP;
+  IF v_is_waiting THEN
+    RETURN QUERY SELECT w FROM webhook_outbox.explain_workers() w WHERE w IS NOT NULL;
+  ELSIF v_lines = 0 AND v_event.id IS NOT NULL THEN
+    RETURN NEXT CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint) THEN 'It is owed to no endpoint.'
+                     ELSE 'There is no endpoint that it could go to: create_endpoint() makes one.' END;
+  END IF;
+
+  v_lines := 0;
+  FOR v_endpoint IN
+    SELECT p.* FROM webhook_outbox.endpoint p
+    WHERE v_event.id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM webhook_outbox.delivery_status d
+                      WHERE d.event_id = explain_event.event_id AND d.endpoint_id = p.endpoint_id)
+    ORDER BY p.name
+  LOOP
+    v_lines := v_lines + 1;
+    IF v_lines <= 20 THEN
+      RETURN NEXT webhook_outbox.explain_not_owed(v_event, v_endpoint);
+    END IF;
+  END LOOP;
+  IF v_lines > 20 THEN
+    RETURN NEXT format('Nor is it owed to %s more endpoints.', v_lines - 20);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.explain_event(uuid) IS
+  'says in sentences where an event stands: who gets it, who does not and why, what was tried, what happens next and when';
+
+CREATE FUNCTION webhook_outbox.render(
+  event_id uuid,
+  endpoint text) RETURNS TABLE (method text, url text, headers jsonb, body text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint webhook_outbox.endpoint := webhook_outbox.find_endpoint(render.endpoint);
+  v_secrets  text[];
+BEGIN
+  PERFORM webhook_outbox.check_event_exists(render.event_id);
+  SELECT array_agg(s.secret ORDER BY s.secret_id DESC) INTO v_secrets
+  FROM webhook_outbox.endpoint_secret s
+  WHERE s.endpoint_id = v_endpoint.endpoint_id AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp());
+  RETURN QUERY
+    SELECT r.method, r.url, r.headers, r.body
+    FROM webhook_outbox.event e
+    CROSS JOIN LATERAL webhook_outbox.render_request(
+      v_endpoint.url, v_endpoint.body_format, v_endpoint.headers, coalesce(v_secrets, '{}'), e.id, e.type, e.created_at,
+      e.tenant, e.source, e.headers, e.payload, clock_timestamp()) r
+    WHERE e.id = render.event_id;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.render(uuid, text) IS
+  'the exact request, headers and signature included, that an attempt made now would send; nothing is sent. '
+  'It shows what authorizes a request, so it is for the owner of the extension alone.';
+

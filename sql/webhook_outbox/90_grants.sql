@@ -1,0 +1,24 @@
+-- Every grant. Nothing on tables, sequences and views goes to PUBLIC, nor EXECUTE on what changes or shows something. What
+-- PUBLIC may execute is pure, and needs USAGE on the schema to be named at all. What a publisher needs:
+--
+--   GRANT USAGE ON SCHEMA webhook_outbox TO app;
+--   GRANT INSERT (type, payload, tenant, operation_id, source, headers), SELECT (id) ON webhook_outbox.event TO app;
+--   GRANT EXECUTE ON FUNCTION webhook_outbox.publish, webhook_outbox.find_operation TO app;
+--
+-- SELECT (id) is for RETURNING id; an id tells when its event happened, and no more.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA webhook_outbox FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA webhook_outbox FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA webhook_outbox FROM PUBLIC;
+
+-- the default of event.slot runs as whoever inserts
+GRANT EXECUTE ON FUNCTION webhook_outbox.current_slot() TO PUBLIC;
+-- the views call it as whoever reads them
+GRANT EXECUTE ON FUNCTION webhook_outbox.type_matches(text[], text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.check_url(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.check_event_types(text[]) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.check_headers(jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.check_retry_schedule(interval[]) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.exponential_schedule(interval, double precision, interval, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.public_key(text) TO PUBLIC;
+
