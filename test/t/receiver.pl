@@ -28,8 +28,8 @@
 #   GET /_ids?/x  ids accepted with a 2xx, in order, one a line
 #
 # The log has one JSON object a line and request, written before the answer
-# is, so what a server calls delivered is there: n, at (microseconds), path,
-# id, status (0: none), signature (valid, invalid, missing, unchecked),
+# is, so what a server calls delivered is there: n, at (microseconds), method,
+# path, id, status (0: none), signature (valid, invalid, missing, unchecked),
 # valid_keys (which of the secrets), conn, in_flight, headers, body.
 #
 # Why not a ready-made server: Debian's plain Perl has none that can cut,
@@ -260,14 +260,14 @@ sub read_request
 	my ($method, $target, $header) = @{ delete $c->{head} };
 
 	return control($c, $method, $target, $body) if $target =~ m{^/_};
-	return event($c, $target, $header, $body);
+	return event($c, $method, $target, $header, $body);
 }
 
 # ---- what arrives
 
 sub event
 {
-	my ($c, $path, $header, $body) = @_;
+	my ($c, $method, $path, $header, $body) = @_;
 	my $rule = $rule_of{$path} //= rule_from_path($path);
 	my $s = $stats{$path} //= { requests => 0, ids => 0, accepted => 0,
 		duplicates => 0, bad_signatures => 0, in_flight => 0,
@@ -303,7 +303,8 @@ sub event
 			json_string($_) . ':' . json_string($header->{$_})
 		} sort keys %$header;
 		$log_buffer .=
-			qq({"n":$n_requests,"at":$at,"path":) . json_string($path)
+			qq({"n":$n_requests,"at":$at,"method":"$method","path":)
+		  . json_string($path)
 		  . ',"id":' . json_string($id)
 		  . qq(,"status":$status,"signature":"$signature","valid_keys":[)
 		  . join(',', @valid)

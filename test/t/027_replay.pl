@@ -1,0 +1,38 @@
+# replay sends old events to an endpoint again, also to one that did not exist.
+# Plain SQL cannot show it: only the receiver knows what arrived.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node();
+create_endpoint($node, $receiver, 'old', '/old');
+my $since = sql_value($node, 'SELECT clock_timestamp()');
+my @ids = map { publish($node, 'order.created', $_) } 1 .. 10;
+push @ids, publish($node, 'invoice.paid');
+my $until = sql_value($node, 'SELECT clock_timestamp()');
+publish($node, 'order.created');
+$receiver->wait_for('/old', 12, 'the events are delivered');
+all_delivered($node, 'and recorded');
+
+create_endpoint($node, $receiver, 'young', '/young');
+my $replay =
+  "SELECT webhook_outbox.replay('%s', '$since', '$until', event_types => '{%s}')";
+$node->safe_psql('postgres', sprintf $replay, 'young', 'order.*');
+$receiver->wait_for('/young', 10, 'a young endpoint gets what is replayed');
+all_delivered($node, 'and it is recorded');
+is_deeply([ sort $receiver->accepted_ids('/young') ],
+	[ @ids[ 0 .. 9 ] ], 'only the types and times asked for');
+
+$node->safe_psql('postgres', sprintf $replay, 'old', '*');
+wait_until(
+	sub { $receiver->stats('/old')->{duplicates} == 11 },
+	'the old endpoint gets them once more');
+all_delivered($node, 'and it is recorded');
+is( sql_value(
+		$node, q(SELECT max(number) FROM webhook_outbox.attempt
+		JOIN webhook_outbox.endpoint USING (endpoint_id) WHERE name = 'old')),
+	'2', 'as second attempts');
+
+finish($node, $receiver);

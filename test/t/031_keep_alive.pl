@@ -1,0 +1,26 @@
+# Requests reuse connections, and no more than max_in_flight are open.
+# Plain SQL cannot show it: only the receiver sees connections.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node();
+create_endpoint($node, $receiver, 'narrow', '/delay/5', max_in_flight => 3);
+$node->safe_psql(
+	'postgres', q(
+	INSERT INTO webhook_outbox.event (type, payload)
+	SELECT 'order.created', to_json(n) FROM generate_series(1, 300) n));
+$receiver->wait_for('/delay/5', 300, 'all events arrive');
+is($receiver->stats('/delay/5')->{max_in_flight},
+	3, 'three requests at a time, no more and no fewer');
+my %conns = map { $_->{conn} => 1 } $receiver->requests('/delay/5');
+cmp_ok(scalar keys %conns, '<=', 3, 'over as many connections');
+all_delivered($node, 'all is recorded');
+is( sql_value(
+		$node, q(SELECT count(*) >= 297 FROM webhook_outbox.attempt
+		WHERE connect_ms = 0)),
+	't', 'attempts say that the connection was reused');
+
+finish($node, $receiver);

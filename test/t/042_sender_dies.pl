@@ -1,0 +1,50 @@
+# A sender that is terminated or killed is replaced, and what it held is sent.
+# Plain SQL cannot show it: a process has to die with requests in flight.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node(conf => "restart_after_crash = on\n"
+	  . 'webhook_outbox.senders = 2');
+create_endpoint($node, $receiver, 'held', '/hold', max_in_flight => 4,
+	retry_schedule => "'{20ms,20ms,20ms}'");
+create_endpoint($node, $receiver, 'well', '/delay/5');
+
+$node->safe_psql(
+	'postgres', q(
+	INSERT INTO webhook_outbox.event (type, payload)
+	SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+$receiver->wait_for_requests('/hold', 4, 'requests are in flight');
+my $senders = q(SELECT string_agg(pid::text, ' ' ORDER BY pid)
+	FROM pg_stat_activity WHERE backend_type LIKE 'webhook_outbox sender%');
+my @old = split ' ', sql_value($node, $senders);
+is(scalar @old, 2, 'there are two senders');
+
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($old[0])");
+$receiver->script('/hold', { status => 200 });
+$receiver->release('/hold');
+wait_for_sql(
+	$node, qq(SELECT count(*) = 2 AND bool_and(pid <> $old[0])
+	FROM pg_stat_activity WHERE backend_type LIKE 'webhook_outbox sender%'),
+	'a terminated sender is replaced');
+$receiver->wait_for('/well', 0, 'the others go on');
+$receiver->wait_for('/delay/5', 500, 'all events arrive');
+$receiver->wait_for('/hold', 500, 'also those that it held');
+all_delivered($node, 'and are recorded');
+
+# a process that dies by a signal takes the server through crash recovery
+$node->safe_psql(
+	'postgres', q(
+	INSERT INTO webhook_outbox.event (type, payload)
+	SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+$receiver->wait_for('/delay/5', 600, 'more is under way');
+my ($victim) = split ' ', sql_value($node, $senders);
+kill 'KILL', $victim;
+$receiver->wait_for('/delay/5', 1000, 'all events arrive after a kill -9');
+$receiver->wait_for('/hold', 1000, 'at each endpoint');
+$node->poll_query_until('postgres', 'SELECT true');
+all_delivered($node, 'and are recorded');
+
+finish($node, $receiver, may_crash => 1);

@@ -1,0 +1,44 @@
+# A dispatcher that is terminated comes back and goes on where it was.
+# Plain SQL cannot show it: a process has to end with requests in flight.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node();
+create_endpoint($node, $receiver, 'well', '/delay/3');
+create_endpoint($node, $receiver, 'flaky', '/fail/1',
+	retry_schedule => "'{100ms,100ms,100ms}'");
+
+my $n = 0;
+my $pid = 0;
+for my $round (1 .. 3)
+{
+	$node->safe_psql(
+		'postgres', q(
+		INSERT INTO webhook_outbox.event (type, payload)
+		SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+	$n += 500;
+	$receiver->wait_for('/delay/3', $n - 400, "round $round is under way");
+	$pid = worker_pid($node, 'dispatcher', $pid);
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	isnt(worker_pid($node, 'dispatcher', $pid), $pid, 'it comes back');
+}
+$receiver->wait_for('/delay/3', $n, 'everything arrives');
+$receiver->wait_for('/fail/1', $n, 'retries go on');
+all_delivered($node, 'and is recorded');
+is($receiver->stats('/delay/3')->{ids}, $n, 'nothing else was sent');
+
+# the launcher likewise
+$pid = worker_pid($node, 'launcher');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+isnt(worker_pid($node, 'launcher', $pid), $pid, 'so does the launcher');
+publish($node, 'order.created');
+$receiver->wait_for('/delay/3', $n + 1, 'delivery goes on');
+is( sql_value(
+		$node, q(SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type LIKE 'webhook_outbox dispatcher%')),
+	'1', 'by one dispatcher');
+
+finish($node, $receiver);

@@ -1,0 +1,34 @@
+# A prepared transaction's events are sent after COMMIT PREPARED, never after
+# ROLLBACK PREPARED, and nothing waits for it.
+# Plain SQL cannot show it: no wake-up comes with COMMIT PREPARED.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node(conf => 'max_prepared_transactions = 5');
+create_endpoint($node, $receiver, 'well', '/well');
+my $prepare = q(BEGIN;
+	INSERT INTO webhook_outbox.event (type, payload)
+	VALUES ('%s', '{}') RETURNING id;
+	PREPARE TRANSACTION '%s');
+my $kept = sql_value($node, sprintf $prepare, 'kept', 'one');
+my $undone = sql_value($node, sprintf $prepare, 'undone', 'two');
+my $later = publish($node, 'later');
+$receiver->wait_for('/well', 1, 'later events are delivered');
+is_deeply([ $receiver->accepted_ids('/well') ], [$later], 'and only they');
+
+$node->restart;
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'two'");
+$node->safe_psql('postgres', "COMMIT PREPARED 'one'");
+$receiver->wait_for('/well', 2, 'COMMIT PREPARED delivers');
+publish($node, 'last');
+$receiver->wait_for('/well', 3, 'and delivery goes on');
+all_delivered($node, 'nothing more is owed');
+my %got = map { $_ => 1 } $receiver->accepted_ids('/well');
+ok($got{$kept}, 'what was committed arrived');
+ok(!$got{$undone}, 'what was rolled back did not');
+is($receiver->stats('/well')->{duplicates}, 0, 'nothing arrived twice');
+
+finish($node, $receiver);
