@@ -131,7 +131,8 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'not_null_violation',
       MESSAGE = format('%s of an endpoint must not be null', v_null),
-      HINT = CASE WHEN v_null NOT IN ('name', 'url') THEN 'Leave it out to get its default.' END;
+      HINT = CASE WHEN v_null IN ('name', 'url') THEN 'Every endpoint has a name and a url.'
+                  ELSE 'Leave it out to get its default.' END;
   END IF;
   IF NOT v_is_insert AND NEW.endpoint_id <> OLD.endpoint_id THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',

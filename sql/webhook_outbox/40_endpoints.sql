@@ -15,7 +15,10 @@ BEGIN
                                     AND d.reason = 'endpoint_deleted')
                      THEN format('endpoint "%s" was deleted', endpoint)
                      ELSE format('endpoint "%s" does not exist', endpoint) END,
-      HINT = CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint)
+      HINT = CASE WHEN EXISTS (SELECT FROM webhook_outbox.dead_letter d WHERE d.endpoint_name = find_endpoint.endpoint
+                                 AND d.reason = 'endpoint_deleted')
+                  THEN 'Its dead letters can be read and discarded; replay() sends their events to another endpoint.'
+                  WHEN EXISTS (SELECT FROM webhook_outbox.endpoint)
                   THEN 'SELECT name FROM webhook_outbox.endpoint lists those that exist.'
                   ELSE 'There is none yet: webhook_outbox.create_endpoint() makes one.' END;
   END IF;
@@ -85,16 +88,11 @@ CREATE FUNCTION webhook_outbox.create_endpoint(
         description     text             DEFAULT NULL,
   INOUT secret          text             DEFAULT NULL,
         kind            text             DEFAULT 'hmac-sha256')
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-  IF tier NOT BETWEEN 1 AND 9 THEN
-    -- said here, where a number that does not fit a smallint still is one
-    RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
-      MESSAGE = format('tier %s does not exist', tier),
-      HINT = 'SELECT * FROM webhook_outbox.tier lists those that exist, 1 to 9 are possible.';
-  END IF;
-  INSERT INTO webhook_outbox.endpoint AS p (
+  -- SQL and not PL/pgSQL: an error's context then names this function and does not quote it
+  WITH made AS (
+    INSERT INTO webhook_outbox.endpoint (
       name, url, event_types, tenant, tier, headers, timeout, retry_schedule, retry_jitter, max_in_flight,
       body_format, http_version, ca_certificates, enabled, owner, description)
     VALUES (
@@ -102,11 +100,14 @@ BEGIN
       create_endpoint.headers, create_endpoint.timeout, create_endpoint.retry_schedule, create_endpoint.retry_jitter,
       create_endpoint.max_in_flight, create_endpoint.body_format, create_endpoint.http_version,
       create_endpoint.ca_certificates, create_endpoint.enabled, create_endpoint.owner, create_endpoint.description)
-    RETURNING p.endpoint_id INTO create_endpoint.endpoint_id;
-  create_endpoint.secret := coalesce(secret, webhook_outbox.generate_secret(coalesce(kind, 'hmac-sha256')));
-  INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret)
-    VALUES (create_endpoint.endpoint_id, create_endpoint.secret);
-END
+    RETURNING endpoint.endpoint_id, endpoint.name),
+  key AS (
+    INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret)
+    SELECT m.endpoint_id, coalesce(create_endpoint.secret,
+                                   webhook_outbox.generate_secret(coalesce(create_endpoint.kind, 'hmac-sha256')))
+    FROM made m
+    RETURNING endpoint_secret.secret)
+  SELECT m.endpoint_id, m.name, k.secret FROM made m, key k;
 $$;
 COMMENT ON FUNCTION webhook_outbox.create_endpoint(
   text, text, text[], text, integer, jsonb, interval, interval[], double precision, integer, text, text, text, boolean,

@@ -33,14 +33,15 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'no_data_found',
       MESSAGE = format('event %s is not stored', coalesce(event_id::text, 'NULL')),
       HINT = CASE WHEN event_id IS NOT NULL
-                  THEN format('SELECT webhook_outbox.explain_event(%L) says why that can be.', event_id) END;
+                  THEN format('SELECT webhook_outbox.explain_event(%L) says why that can be.', event_id)
+                  ELSE 'RETURNING id, or webhook_outbox.publish(), gives the id of an event.' END;
   END IF;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.check_event_exists(uuid) IS 'fails unless this event is stored';
 
 CREATE FUNCTION webhook_outbox.redeliver(event_id uuid, endpoint text) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
   v_endpoint_id bigint;
@@ -116,8 +117,8 @@ BEGIN
     AND (since IS NULL OR l.created_at >= since)
     AND (until IS NULL OR l.created_at < until);
   IF v_left > 0 THEN
-    RAISE NOTICE USING MESSAGE = format('%s dead letters stay: their endpoint was deleted or their event is lost', v_left),
-      HINT = 'webhook_outbox.discard_dead_letters() removes them.';
+    RAISE NOTICE USING MESSAGE = format('not sent again, for the endpoint was deleted or the event is lost: %s', v_left),
+      HINT = 'webhook_outbox.discard_dead_letters() removes such dead letters.';
   END IF;
   PERFORM webhook_outbox.request_wakeup('commands');
   RETURN v_count;
@@ -180,7 +181,7 @@ CREATE FUNCTION webhook_outbox.replay(
   until          timestamptz      DEFAULT NULL,
   event_types    text[]           DEFAULT NULL,
   max_per_second double precision DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
   v_endpoint webhook_outbox.endpoint;
@@ -230,7 +231,7 @@ COMMENT ON FUNCTION webhook_outbox.replay(text, timestamptz, timestamptz, text[]
   'and before until (left out: all since) whose type and tenant match; event_types => narrows or widens the endpoint''s own';
 
 CREATE FUNCTION webhook_outbox.cancel(event_id uuid, endpoint text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
   v_endpoint_id bigint;

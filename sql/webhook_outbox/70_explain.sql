@@ -24,10 +24,10 @@ BEGIN
     PERFORM webhook_outbox.require_workers();
   EXCEPTION WHEN object_not_in_prerequisite_state OR read_only_sql_transaction THEN
     GET STACKED DIAGNOSTICS v_hint = PG_EXCEPTION_HINT;
-    RETURN format('Nothing is sent from here: %s. %s', SQLERRM, v_hint);
+    RETURN format('Nothing is sent now: %s. %s', SQLERRM, v_hint);
   END;
   IF current_setting('webhook_outbox.enabled', true) = 'off' THEN
-    RETURN 'Nothing is sent now: webhook_outbox.enabled is off. All of it waits, and goes when that is on again.';
+    RETURN 'Nothing is sent now: webhook_outbox.enabled is off. What waits is sent when it is on again.';
   END IF;
   SELECT coalesce(w.last_error, 'no error is known') INTO v_error
   FROM webhook_outbox.worker_rows() w
@@ -38,7 +38,7 @@ BEGIN
   SELECT w.last_error INTO v_error FROM webhook_outbox.worker_rows() w
   WHERE w.last_error IS NOT NULL AND (w.process = 'launcher' OR w.database = current_database())
   ORDER BY w.last_error_at DESC LIMIT 1;
-  RETURN format('Nothing is sent now: the dispatcher of this database does not run (%s). See webhook_outbox.worker_status.',
+  RETURN format('Nothing is sent now: the dispatcher of this database does not run (%s). See worker_status.',
                 coalesce(v_error, 'no error is known'));
 END
 $$;
@@ -60,10 +60,10 @@ BEGIN
   v_at := to_timestamp(('x' || left(replace(p_event_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0);
   RETURN NEXT format('It would have been inserted at %s.', webhook_outbox.time_words(v_at));
   IF v_at < clock_timestamp() - v_retention::interval THEN
-    RETURN NEXT format('That is longer ago than webhook_outbox.event_retention (%s): it may have been kept until then.', v_retention);
+    RETURN NEXT format('Events are kept for %s (webhook_outbox.event_retention).', v_retention);
     RETURN;
   END IF;
-  RETURN NEXT 'Its transaction rolled back, and nobody is ever told; or it is still open, and all are told when it commits.';
+  RETURN NEXT 'Its transaction rolled back: nobody is told. Or it is still open: it is sent when that commits.';
   FOR v_open IN
     SELECT a.pid, a.xact_start FROM pg_stat_activity a
     WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
@@ -78,56 +78,50 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.explain_missing(uuid) IS 'what explain_event says of an event that is not stored';
 
 CREATE FUNCTION webhook_outbox.explain_delivery(
-  p_status webhook_outbox.delivery_status, p_endpoint webhook_outbox.endpoint) RETURNS text
+  p_status webhook_outbox.delivery_status, p_endpoint webhook_outbox.endpoint) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   v_last   webhook_outbox.attempt;
   v_letter webhook_outbox.dead_letter;
-  v_name   text := coalesce(p_status.endpoint_name, '(deleted, number ' || p_status.endpoint_id || ')');
-  v_text   text;
-  v_failed text;
+  v_name   text := coalesce(p_status.endpoint_name, 'number ' || p_status.endpoint_id || ', deleted');
+  v_tries  text := p_status.attempts || CASE p_status.attempts WHEN 1 THEN ' attempt' ELSE ' attempts' END;
+  v_at     text := webhook_outbox.time_words(p_status.last_attempt_at);
+  v_due    text := webhook_outbox.time_words(p_status.next_attempt_at);
 BEGIN
   SELECT a.* INTO v_last FROM webhook_outbox.attempt a
   WHERE a.event_id = p_status.event_id AND a.endpoint_id = p_status.endpoint_id ORDER BY a.number DESC LIMIT 1;
   SELECT l.* INTO v_letter FROM webhook_outbox.dead_letter l
   WHERE l.event_id = p_status.event_id AND l.endpoint_id = p_status.endpoint_id;
-  v_failed := format('%s: %s', coalesce(v_last.outcome, v_letter.last_outcome, 'failed'),
-                     coalesce(p_status.last_error, 'status ' || p_status.last_status, 'no more is known'));
-  v_text := CASE p_status.state
-    WHEN 'delivered' THEN
-      format('delivered at %s by attempt %s, status %s, in %s ms.', webhook_outbox.time_words(p_status.last_attempt_at),
-             p_status.attempts, p_status.last_status, round(v_last.total_ms::numeric, 1))
-    WHEN 'retrying' THEN
-      format('attempt %s failed at %s, %s. The next is due at %s.', p_status.attempts,
-             webhook_outbox.time_words(p_status.last_attempt_at), v_failed,
-             webhook_outbox.time_words(p_status.next_attempt_at))
-    WHEN 'dead' THEN
-      format('given up after %s attempts%s%s.', p_status.attempts,
-             CASE WHEN p_status.last_attempt_at IS NOT NULL
-                  THEN format(', the last at %s, %s', webhook_outbox.time_words(p_status.last_attempt_at), v_failed) END,
-             CASE v_letter.reason WHEN 'endpoint_deleted' THEN ', because the endpoint was deleted'
-                                  WHEN 'event_lost' THEN ', because the event itself is lost'
-                                  WHEN 'attempts_exhausted' THEN ''
-                                  ELSE '; its dead letter was discarded' END)
-    WHEN 'cancelled' THEN
-      format('cancelled after %s attempts.', p_status.attempts)
-    ELSE CASE
-      WHEN p_status.next_attempt_at > clock_timestamp() THEN
-        format('pending, due at %s.', webhook_outbox.time_words(p_status.next_attempt_at))
-      WHEN p_status.attempts > 0 THEN
-        format('pending, to be sent again after %s attempts.', p_status.attempts)
-      ELSE 'pending, not begun or in its first attempt.' END
-  END;
+
+  RETURN NEXT format('Endpoint "%s": ', v_name) || CASE
+    WHEN p_status.state = 'delivered' THEN format('delivered at %s by attempt %s.', v_at, p_status.attempts)
+    WHEN p_status.state = 'retrying' THEN format('attempt %s failed; the next is due at %s.', p_status.attempts, v_due)
+    WHEN p_status.state = 'cancelled' THEN format('cancelled after %s.', v_tries)
+    WHEN v_letter.reason = 'endpoint_deleted' THEN format('given up after %s, for the endpoint was deleted.', v_tries)
+    WHEN v_letter.reason = 'event_lost' THEN format('given up after %s, for the event itself is lost.', v_tries)
+    WHEN v_letter.reason IS NOT NULL THEN format('given up after %s.', v_tries)
+    WHEN p_status.state = 'dead' THEN format('given up after %s; the dead letter was discarded.', v_tries)
+    WHEN p_status.next_attempt_at > clock_timestamp() THEN format('pending, due at %s.', v_due)
+    WHEN p_status.attempts > 0 THEN format('pending, to be sent again after %s.', v_tries)
+    ELSE 'pending: not begun, or in its first attempt.' END;
+  IF p_status.state = 'delivered' THEN
+    RETURN NEXT format('  The answer was HTTP %s in %s ms.', v_last.http_status, round(v_last.total_ms::numeric, 1));
+  ELSIF p_status.attempts > 0 THEN
+    RETURN NEXT format('  Attempt %s was at %s, %s: %s.', p_status.attempts, coalesce(v_at, 'an unknown time'),
+                       coalesce(v_last.outcome, v_letter.last_outcome, 'result unknown'),
+                       coalesce(p_status.last_error, 'HTTP ' || p_status.last_status, 'no more is known'));
+  END IF;
+  IF p_status.state IN ('pending', 'retrying') AND p_endpoint.disabled_at IS NOT NULL THEN
+    RETURN NEXT format('  The endpoint was disabled at %s: %s.', webhook_outbox.time_words(p_endpoint.disabled_at),
+                       p_endpoint.disabled_reason);
+  END IF;
   IF p_status.state IN ('pending', 'retrying') AND NOT p_endpoint.enabled THEN
-    v_text := v_text || format(' The endpoint is %s: resume_endpoint(%L) lets it go on.',
-      coalesce(format('disabled since %s (%s)', webhook_outbox.time_words(p_endpoint.disabled_at), p_endpoint.disabled_reason),
-               'paused'), v_name);
+    RETURN NEXT format('  The endpoint is paused: resume_endpoint(%L) lets it go on.', v_name);
   ELSIF p_status.state IN ('dead', 'cancelled') AND p_endpoint.endpoint_id IS NOT NULL
         AND p_status.created_at IS NOT NULL THEN
-    v_text := v_text || format(' redeliver(%L, %L) sends it again.', p_status.event_id, v_name);
+    RETURN NEXT format('  redeliver(%L, %L) sends it again.', p_status.event_id, v_name);
   END IF;
-  RETURN format('Endpoint "%s": %s', v_name, v_text);
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.explain_delivery(webhook_outbox.delivery_status, webhook_outbox.endpoint) IS
@@ -144,17 +138,16 @@ AS $$
     WHEN NOT webhook_outbox.type_matches(p_endpoint.event_types, p_event.type) THEN
       format('does not get it: its event_types %s do not match "%s"', p_endpoint.event_types, p_event.type)
     WHEN p_endpoint.created_at > p_event.created_at THEN
-      format('matches, but was created later, at %s: replay(%L, %L) sends it', webhook_outbox.time_words(p_endpoint.created_at),
-             p_endpoint.name, p_event.created_at)
+      format('matches, but was created later, at %s: replay() can send it', webhook_outbox.time_words(p_endpoint.created_at))
     ELSE
-      format('matches, but no attempt is known: it did not match then (last changed at %s), or '
-             'webhook_outbox.attempt_retention is over', webhook_outbox.time_words(p_endpoint.updated_at)) END);
+      format('matches, but no attempt is known: it was changed since, at %s, or attempt_retention is over',
+             webhook_outbox.time_words(p_endpoint.updated_at)) END);
 $$;
 COMMENT ON FUNCTION webhook_outbox.explain_not_owed(webhook_outbox.event, webhook_outbox.endpoint) IS
   'what explain_event says of an endpoint without a delivery';
 
 CREATE FUNCTION webhook_outbox.explain_event(event_id uuid) RETURNS SETOF text
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
   v_event      webhook_outbox.event;
@@ -165,9 +158,9 @@ DECLARE
 BEGIN
   SELECT e.* INTO v_event FROM webhook_outbox.event e WHERE e.id = explain_event.event_id;
   IF FOUND THEN
-    RETURN NEXT format('Event %s, %s%s%s, was inserted at %s.', v_event.id, v_event.type,
-                       ', tenant "' || v_event.tenant || '"', ', source "' || v_event.source || '"',
-                       webhook_outbox.time_words(v_event.created_at));
+    RETURN NEXT format('Event %s: %s%s%s.', v_event.id, v_event.type,
+                       ', tenant "' || v_event.tenant || '"', ', source "' || v_event.source || '"');
+    RETURN NEXT format('It was inserted at %s.', webhook_outbox.time_words(v_event.created_at));
   ELSE
     RETURN QUERY SELECT webhook_outbox.explain_missing(explain_event.event_id);
   END IF;
@@ -180,7 +173,7 @@ BEGIN
     WHERE d.event_id = explain_event.event_id ORDER BY d.endpoint_name, d.endpoint_id
   LOOP
     SELECT p.* INTO v_endpoint FROM webhook_outbox.endpoint p WHERE p.endpoint_id = v_status.endpoint_id;
-    RETURN NEXT webhook_outbox.explain_delivery(v_status, v_endpoint);
+    RETURN QUERY SELECT webhook_outbox.explain_delivery(v_status, v_endpoint);
     v_is_waiting := v_is_waiting OR v_status.state IN ('pending', 'retrying');
     v_lines := v_lines + 1;
   END LOOP;
