@@ -10,8 +10,7 @@ cd "$(dirname "$0")/../.." || exit 1
 
 wo_need_postgres
 # a PostgreSQL that is not Debian's may well have pg_cron from elsewhere
-[ -z "${WO_MAJOR:-}" ] || wo_need_packages "postgresql-$WO_MAJOR-cron"
-wo_setup
+wo_setup ${WO_MAJOR:+"postgresql-$WO_MAJOR-cron"}
 cd "$WO_TREE" || exit 1
 wo_run env PG_CONFIG="$PG_CONFIG" WO_BIN="$WO_BIN" WO_WORK="$WO_WORK" \
 	NO_COLOR="${NO_COLOR:-}" test/demo/story.sh

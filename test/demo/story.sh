@@ -13,17 +13,17 @@ home=$WO_WORK/demo
 data=$home/data
 log=$home/requests.jsonl
 port=56300
-server_is_up= receiver_pid= feed_pid=
+server_is_up='' receiver_pid='' feed_pid=''
 export PGHOST=$home PGPORT=$port PGDATABASE=shop PGOPTIONS='-c client_min_messages=warning'
 export PGTZ=${TZ:-} LC_ALL=C.UTF-8
 psql=("$WO_BIN/psql" -X -q -v ON_ERROR_STOP=1)
 
-is_terminal=
+is_terminal=''
 [ -t 0 ] && [ -t 1 ] && is_terminal=1
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
-	bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' cyan=$'\e[36m' plain=$'\e[0m'
+	bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' cyan=$'\e[36m' plain=$'\e[0m'
 else
-	bold= dim= green= red= cyan= plain=
+	bold='' dim='' red='' cyan='' plain=''
 fi
 
 # ---- telling
@@ -39,13 +39,13 @@ tell() {
 
 # Show SQL and run it.
 run_sql() {
-	printf '%s%s%s\n' "$cyan" "$(sed 's/^/  /' <<<"$1")" "$plain"
+	printf '%s  %s%s\n' "$cyan" "${1//$'\n'/$'\n'  }" "$plain"
 	"${psql[@]}" -c "$1" | sed -u '/^$/d; s/^/  /'
 }
 
 # Show SQL and run it, as one script in one session.
 run_script() {
-	printf '%s%s%s\n' "$cyan" "$(sed 's/^/  /' <<<"$1")" "$plain"
+	printf '%s  %s%s\n' "$cyan" "${1//$'\n'/$'\n'  }" "$plain"
 	"${psql[@]}" >/dev/null <<<"$1"
 }
 
@@ -67,6 +67,7 @@ wait_until() {
 
 # ---- the servers
 
+# shellcheck disable=SC2317 # called by trap
 clean_up() {
 	[ -z "$feed_pid" ] || kill "$feed_pid" 2>/dev/null
 	[ -z "$receiver_pid" ] || kill "$receiver_pid" 2>/dev/null
