@@ -117,6 +117,10 @@ typedef struct Transfer
 	char		error[CURL_ERROR_SIZE + 128];	/* ours */
 } Transfer;
 
+/* An empty value takes out what libcurl would add by itself. */
+static char no_accept[] = "Accept:";
+static char no_expect[] = "Expect:";
+
 static int64
 monotonic_ms(void)
 {
@@ -612,11 +616,10 @@ set_lines(Transfer *transfer)
 						 transfer->lines);
 	}
 
-	/* an empty value takes out what libcurl would add by itself */
 	line = transfer->lines;
-	line[0].data = unconstify(char *, "Accept:");
+	line[0].data = no_accept;
 	line[0].next = &line[1];
-	line[1].data = unconstify(char *, "Expect:");
+	line[1].data = no_expect;
 	line[1].next = NULL;
 	next = headers->data;
 	for (int i = 2; i < n_lines; i++)
