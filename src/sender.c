@@ -1,0 +1,467 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender.c
+ *	  The process that speaks HTTP: takes orders, makes requests, reports.
+ *
+ * Layer 4.  A background worker without a database connection, started by
+ * the dispatcher, which passes it the handle of a channel.  It decides
+ * nothing: what is sent to whom and when, and what a failure means, is the
+ * dispatcher's.
+ *
+ * A sender lives as long as its channel.  Asked to stop by an order it
+ * finishes all that is in flight; asked by SIGTERM it gives that a few seconds,
+ * so that a server can be shut down; when the dispatcher is gone nobody wants
+ * the results, so it leaves at once.  What is lost thereby the dispatcher, or
+ * the next one, treats as attempts of unknown outcome.
+ *
+ * While there is work the loop does not wait at all: it looks at the queue and
+ * at the sockets in turn, which saves the dispatcher the system call that wakes
+ * a sleeper.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/resource.h>
+
+#include "access/xact.h"
+#include "channel.h"
+#include "compat.h"
+#include "http.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "request.h"
+#include "settings.h"
+#include "signature.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define BEAT_INTERVAL_MS	1000	/* between two signs of life */
+#define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
+#define ORDERS_PER_ROUND	256		/* then sockets get a turn */
+#define SPARE_DESCRIPTORS	64		/* for all that is not a connection */
+
+/* Who is told; what http.c does not know of it. */
+typedef struct Target
+{
+	int64		endpoint_id;	/* hash key */
+	WoBodyFormat format;
+	char	   *headers;		/* palloc'd */
+	WoSigner	signer;
+	const char *problem;		/* why it cannot be signed for; else NULL */
+	WoHttpTarget *http;
+} Target;
+
+typedef struct Sender
+{
+	WoChannel  *channel;
+	WoHttp	   *http;
+	HTAB	   *targets;		/* Target, by endpoint_id */
+	WaitEventSet *wait_set;
+	TimestampTz now;			/* read once per round */
+	TimestampTz beat_at;		/* when the dispatcher was last told */
+	TimestampTz stop_by;		/* to leave then, come what may */
+	int			max_in_flight;	/* as descriptors permit */
+	bool		is_stopping;	/* takes no more orders */
+	bool		is_clogged;		/* the dispatcher does not fetch results */
+} Sender;
+
+PGDLLEXPORT void wo_sender_main(Datum main_arg);
+
+/*----------------------------------------------------------------------
+ * Settings
+ *----------------------------------------------------------------------
+ */
+
+/*
+ * Return how many requests may be in flight: as many as the setting says,
+ * unless there are too few descriptors.  Each needs one, and another one
+ * while an old connection to another host is still being kept.
+ */
+static int
+permitted_in_flight(void)
+{
+	struct rlimit limit;
+	rlim_t		needed = (rlim_t) wo_max_in_flight * 2 + SPARE_DESCRIPTORS;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+		return wo_max_in_flight;
+
+	limit.rlim_cur = Min(needed, limit.rlim_max);
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= needed)
+		return wo_max_in_flight;
+
+	(void) getrlimit(RLIMIT_NOFILE, &limit);
+	ereport(LOG,
+			(errmsg("webhook_outbox sender may open %llu files only, too few for %d requests at once",
+					(unsigned long long) limit.rlim_cur, wo_max_in_flight),
+			 errhint("Raise the limit of open files (ulimit -n), or lower webhook_outbox.max_in_flight.")));
+	if (limit.rlim_cur < SPARE_DESCRIPTORS + 2)
+		return 1;
+	return (limit.rlim_cur - SPARE_DESCRIPTORS) / 2;
+}
+
+static void
+read_settings(Sender *sender, WoHttpOptions *options)
+{
+	sender->max_in_flight = permitted_in_flight();
+	options->ca_file = wo_ca_file;
+	options->max_in_flight = sender->max_in_flight;
+	options->response_excerpt = wo_response_excerpt;
+}
+
+static void
+reload(Sender *sender)
+{
+	WoHttpOptions options;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	read_settings(sender, &options);
+	wo_http_configure(sender->http, &options);
+}
+
+/*----------------------------------------------------------------------
+ * Targets
+ *----------------------------------------------------------------------
+ */
+
+static void
+unload_target(Sender *sender, Target *target)
+{
+	wo_signature_unload(&target->signer);
+	pfree(target->headers);
+	wo_http_drop_target(sender->http, target->http);
+}
+
+static void
+learn_target(Sender *sender, const WoTarget *source)
+{
+	bool		is_known;
+	Target	   *target = hash_search(sender->targets, &source->endpoint_id,
+									 HASH_ENTER, &is_known);
+
+	if (is_known)
+		unload_target(sender, target);
+	target->format = source->format;
+	target->headers = pstrdup(source->headers);
+	target->problem = wo_signature_load(&target->signer, source->keys,
+										source->n_keys);
+	target->http = wo_http_add_target(sender->http, source);
+}
+
+static void
+forget_target(Sender *sender, int64 endpoint_id)
+{
+	Target	   *target = hash_search(sender->targets, &endpoint_id,
+									 HASH_FIND, NULL);
+
+	if (target == NULL)
+		return;
+	unload_target(sender, target);
+	hash_search(sender->targets, &endpoint_id, HASH_REMOVE, NULL);
+}
+
+/*----------------------------------------------------------------------
+ * Requests
+ *----------------------------------------------------------------------
+ */
+
+/* Reports an order that did not get as far as a request. */
+static void
+report_unsent(Sender *sender, const WoOrder *order, WoOutcome outcome,
+			  const char *problem)
+{
+	WoResult	result = {0};
+
+	result.slot = order->slot;
+	result.generation = order->generation;
+	result.outcome = outcome;
+	result.started_at = sender->now;
+	result.retry_after_s = -1;
+	result.error = problem;
+	result.response = "";
+	wo_channel_queue_result(sender->channel, &result);
+}
+
+static void
+send_event(Sender *sender, const WoOrder *order)
+{
+	Target	   *target = hash_search(sender->targets, &order->endpoint_id,
+									 HASH_FIND, NULL);
+	WoHttpRequest *slot;
+	WoRequest	request;
+	const char *problem;
+
+	/* the dispatcher names a target before it sends to it: cannot happen */
+	if (target == NULL)
+	{
+		report_unsent(sender, order, WO_UNKNOWN,
+					  "the endpoint is not known to the sender");
+		return;
+	}
+	if (target->problem != NULL)
+	{
+		report_unsent(sender, order, WO_INVALID_REQUEST, target->problem);
+		return;
+	}
+
+	request.event = &order->event;
+	request.format = target->format;
+	request.target_headers = target->headers;
+	request.signer = &target->signer;
+	request.now = sender->now;
+
+	slot = wo_http_prepare(sender->http, target->http);
+	problem = wo_request_build(&request, &slot->headers, &slot->body);
+	if (problem != NULL)
+	{
+		wo_http_abandon(sender->http, slot);
+		report_unsent(sender, order, WO_INVALID_REQUEST, problem);
+		return;
+	}
+	slot->slot = order->slot;
+	slot->generation = order->generation;
+	slot->started_at = sender->now;
+	wo_http_start(sender->http, slot);
+}
+
+static void
+obey(Sender *sender, const WoOrder *order)
+{
+	switch (order->kind)
+	{
+		case WO_ORDER_TARGET:
+			learn_target(sender, &order->target);
+			break;
+		case WO_ORDER_FORGET:
+			forget_target(sender, order->endpoint_id);
+			break;
+		case WO_ORDER_SEND:
+			send_event(sender, order);
+			break;
+		case WO_ORDER_STOP:
+			sender->is_stopping = true;
+			break;
+	}
+}
+
+/*
+ * Leave at once: the dispatcher is gone, and with it whoever wants results.
+ */
+static void
+leave_deserted(void)
+{
+	proc_exit(1);
+}
+
+/*
+ * Take orders from the queue, as many as there is room for.  What is left
+ * there holds the dispatcher back, as it should.
+ */
+static int
+take_orders(Sender *sender)
+{
+	int			n = 0;
+
+	while (n < ORDERS_PER_ROUND && !sender->is_stopping &&
+		   !sender->is_clogged &&
+		   wo_http_n_in_flight(sender->http) < sender->max_in_flight)
+	{
+		WoOrder		order;
+
+		switch (wo_channel_receive_order(sender->channel, &order))
+		{
+			case WO_CHANNEL_OK:
+				obey(sender, &order);
+				n++;
+				break;
+			case WO_CHANNEL_WOULD_BLOCK:
+				return n;
+			case WO_CHANNEL_GONE:
+				leave_deserted();
+				break;
+		}
+	}
+	return n;
+}
+
+static int
+report_finished(Sender *sender)
+{
+	WoResult	result;
+	int			n = 0;
+
+	while (wo_http_next_finished(sender->http, &result))
+	{
+		wo_channel_queue_result(sender->channel, &result);
+		n++;
+	}
+	return n;
+}
+
+/*
+ * Push what was queued.  While the dispatcher does not fetch results no new
+ * orders are taken, so that what waits here stays bounded.
+ */
+static void
+flush(Sender *sender)
+{
+	switch (wo_channel_flush(sender->channel))
+	{
+		case WO_CHANNEL_OK:
+			sender->is_clogged = false;
+			break;
+		case WO_CHANNEL_WOULD_BLOCK:
+			sender->is_clogged = true;
+			break;
+		case WO_CHANNEL_GONE:
+			leave_deserted();
+			break;
+	}
+}
+
+/*----------------------------------------------------------------------
+ * The loop
+ *----------------------------------------------------------------------
+ */
+
+static void
+beat(Sender *sender)
+{
+	if (sender->now < TimestampTzPlusMilliseconds(sender->beat_at,
+												  BEAT_INTERVAL_MS / 2) &&
+		sender->now >= sender->beat_at)
+		return;
+	wo_channel_beat(sender->channel, sender->now);
+	sender->beat_at = sender->now;
+}
+
+static void
+notice_shutdown(Sender *sender)
+{
+	if (!ShutdownRequestPending || sender->stop_by != DT_NOEND)
+		return;
+	sender->is_stopping = true;
+	sender->stop_by = TimestampTzPlusMilliseconds(sender->now, SHUTDOWN_MS);
+}
+
+/* Has a sender that stops done what it had to, or no time left? */
+static bool
+is_done(const Sender *sender)
+{
+	if (!sender->is_stopping)
+		return false;
+	if (sender->now >= sender->stop_by)
+		return true;
+	return wo_http_n_in_flight(sender->http) == 0 && !sender->is_clogged;
+}
+
+static void
+wait_for_work(Sender *sender)
+{
+	WaitEvent	event;
+	int			timeout = wo_http_timeout_ms(sender->http);
+
+	if (timeout < 0 || timeout > BEAT_INTERVAL_MS)
+		timeout = BEAT_INTERVAL_MS;
+	Assert(!IsTransactionState());
+	(void) WaitEventSetWait(sender->wait_set, timeout, &event, 1,
+							PG_WAIT_EXTENSION);
+}
+
+/* One round; returns how much was done. */
+static int
+work(Sender *sender)
+{
+	int			n;
+
+	n = take_orders(sender);
+	n += wo_http_step(sender->http);
+	n += report_finished(sender);
+	flush(sender);
+	return n;
+}
+
+static void
+run(Sender *sender)
+{
+	for (;;)
+	{
+		int			n;
+
+		/* before looking for work, so that what comes after it wakes us */
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload(sender);
+
+		sender->now = GetCurrentTimestamp();
+		notice_shutdown(sender);
+		beat(sender);
+		n = work(sender);
+		if (is_done(sender))
+			return;
+		if (n == 0)
+			wait_for_work(sender);
+	}
+}
+
+static void
+set_up(Sender *sender, dsm_handle handle)
+{
+	WoHttpOptions options;
+	HASHCTL		hash;
+
+	sender->channel = wo_channel_attach(handle);
+	sender->stop_by = DT_NOEND;
+	read_settings(sender, &options);
+	sender->http = wo_http_create(&options);
+
+	hash.keysize = sizeof(int64);
+	hash.entrysize = sizeof(Target);
+	hash.hcxt = CurrentMemoryContext;
+	sender->targets = hash_create("webhook_outbox targets", 64, &hash,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	sender->wait_set = CreateWaitEventSet(WO_WAIT_SET_OWNER, 3);
+	AddWaitEventToSet(sender->wait_set, WL_LATCH_SET, PGINVALID_SOCKET,
+					  MyLatch, NULL);
+	AddWaitEventToSet(sender->wait_set, WL_EXIT_ON_PM_DEATH,
+					  PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(sender->wait_set, WL_SOCKET_READABLE,
+					  wo_http_epoll_fd(sender->http), NULL, NULL);
+}
+
+/*
+ * Main function of a sender.  The argument is the handle of its channel.
+ */
+void
+wo_sender_main(Datum main_arg)
+{
+	Sender		sender = {0};
+
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	/* lives as long as the process */
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext,
+												"webhook_outbox sender",
+												ALLOCSET_DEFAULT_SIZES));
+	set_up(&sender, DatumGetUInt32(main_arg));
+	run(&sender);
+
+	/*
+	 * No curl_multi_cleanup: it may wait for a resolver.  Nor does a sender
+	 * that was asked to stop deserve a line in the log, which other codes
+	 * than 0 get; it is registered not to be restarted anyway.
+	 */
+	proc_exit(0);
+}
