@@ -42,11 +42,11 @@ fi
 cd "$WO_TREE" || exit 1
 regress=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress
 perl=$(dirname "$regress")/../perl
-wo_run mkdir -p tmp_check
+wo_run mkdir -p tmp_check tmp
 # shellcheck disable=SC2086 # PROVE_FLAGS is a list
 wo_run env -u MAKEFLAGS -u MAKELEVEL PG_CONFIG="$PG_CONFIG" \
 	PATH="$("$PG_CONFIG" --bindir):$PATH" TESTDIR="$WO_TREE" \
-	PG_REGRESS="$regress" PGPORT=65432 LC_ALL=C.UTF-8 \
+	PG_REGRESS="$regress" PGPORT=65432 LC_ALL=C.UTF-8 TMPDIR="$WO_TREE/tmp" \
 	prove -I "$perl" -I test/t ${PROVE_FLAGS:-} "${files[@]}"
 rc=$?
 if [ $rc -ne 0 ] && [ -n "${WO_ARTIFACTS:-}" ]; then
