@@ -2,7 +2,9 @@
 #
 # feed.pl - shows a receiver's log as it grows, one line for each request.
 #
-#   feed.pl [--color] FILE
+#   feed.pl [--color] FILE POSITION_FILE
+#
+# POSITION_FILE says up to which byte of FILE everything has been shown.
 
 use strict;
 use warnings FATAL => 'all';
@@ -12,21 +14,25 @@ use POSIX qw(strftime);
 use Time::HiRes qw(usleep);
 
 my $is_color = @ARGV && $ARGV[0] eq '--color' && shift;
-my ($file) = @ARGV;
+my ($file, $position_file) = @ARGV;
+my $tick_us = 20_000;    # between looks at the file
 my ($green, $red, $dim, $plain) =
   $is_color ? ("\e[32m", "\e[31m", "\e[2m", "\e[0m") : ('') x 4;
 my %n_attempts;
 
 $| = 1;
 binmode STDOUT, ':encoding(UTF-8)';
-usleep(20_000) until -e $file;
+usleep($tick_us) until -e $file;
 open my $fh, '<', $file or die "$file: $!\n";
 while (1)
 {
 	my $line = <$fh>;
 	if (!defined $line)
 	{
-		usleep(20_000);
+		open my $position, '>', $position_file or die "$position_file: $!\n";
+		print $position tell $fh;
+		close $position;
+		usleep($tick_us);
 		seek $fh, 0, 1;
 		next;
 	}

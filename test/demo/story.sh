@@ -18,6 +18,9 @@ export PGHOST=$home PGPORT=$port PGDATABASE=shop PGOPTIONS='-c client_min_messag
 export PGTZ=${TZ:-} LC_ALL=C.UTF-8
 psql=("$WO_BIN/psql" -X -q -v ON_ERROR_STOP=1)
 
+tick=0.05 # seconds between looks at a condition
+pace=0.6  # seconds a reader gets for a sentence
+
 is_terminal=''
 [ -t 0 ] && [ -t 1 ] && is_terminal=1
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
@@ -34,7 +37,7 @@ chapter() {
 
 tell() {
 	printf '%s\n' "$*"
-	[ -z "$is_terminal" ] || sleep 0.6
+	[ -z "$is_terminal" ] || sleep "$pace"
 }
 
 # Show SQL and run it.
@@ -58,11 +61,18 @@ wait_until() {
 	local n
 	for ((n = 0; n < 600; n++)); do
 		[ "$(value "$1")" = t ] && return 0
-		sleep 0.05
+		sleep "$tick"
 	done
 	printf '%sstill not so after 30 s:%s %s\n' "$red" "$plain" "$1"
 	tail -n 20 "$home/server.log"
 	exit 1
+}
+
+# What has arrived so far has been shown.
+feed_catches_up() {
+	until [ "$(cat "$home/feed.position")" = "$(stat -c %s "$log")" ]; do
+		sleep "$tick"
+	done
 }
 
 # ---- the servers
@@ -106,7 +116,7 @@ start_servers() {
 
 	perl ../t/receiver.pl --log "$log" >"$home/receiver.out" &
 	receiver_pid=$!
-	until [ -s "$home/receiver.out" ]; do sleep 0.02; done
+	until [ -s "$home/receiver.out" ]; do sleep "$tick"; done
 	url=http://127.0.0.1:$(tr -dc 0-9 <"$home/receiver.out")
 }
 
@@ -150,14 +160,14 @@ create_endpoint warehouse /warehouse/fail/2 '{700ms,700ms,700ms}'
 create_endpoint crm /crm '{500ms,1s}'
 
 chapter '2. Business transactions; below each, what arrives over HTTP'
-perl feed.pl ${bold:+--color} "$log" &
+perl feed.pl ${bold:+--color} "$log" "$home/feed.position" &
 feed_pid=$!
 run_script "BEGIN;
 INSERT INTO orders VALUES (42, 'Ada', 99.50);
 INSERT INTO webhook_outbox.event (type, payload)
   VALUES ('order.created', '{\"order_id\": 42, \"total\": 99.50}');
 COMMIT;"
-[ -z "$is_terminal" ] || sleep 0.4
+[ -z "$is_terminal" ] || sleep "$pace"
 tell 'This one rolls back, so nobody ever hears of order 43:'
 run_script "BEGIN;
 INSERT INTO orders VALUES (43, 'Bob', 10);
@@ -175,7 +185,7 @@ done
 
 wait_until "SELECT count(*) >= 2 FROM webhook_outbox.dead_letter"
 wait_until "SELECT count(*) >= 2 FROM webhook_outbox.delivery_status WHERE endpoint_name = 'warehouse' AND state = 'delivered'"
-sleep 0.2 # the feed prints what has just arrived
+feed_catches_up
 
 chapter '3. crm did not answer in time: dead letters, which SQL can read and send again'
 run_sql 'SELECT endpoint_name, event_type, reason, attempts, last_status, last_response
@@ -188,7 +198,7 @@ receiver_says _script '{"path": "/crm", "rule": {"status": 200}}'
 run_sql "SELECT webhook_outbox.redeliver_dead_letters(endpoint => 'crm');"
 wait_until "SELECT count(*) = 0 FROM webhook_outbox.delivery_status
 	WHERE endpoint_name = 'crm' AND event_type <> 'order.reminder' AND state <> 'delivered'"
-sleep 0.2 # likewise
+feed_catches_up
 
 chapter '4. Where everything stands'
 run_sql 'SELECT event_type, state, endpoints, delivered, attempts FROM webhook_outbox.event_status ORDER BY event_id;'

@@ -33,6 +33,7 @@ our @EXPORT = qw(start_receiver start_node create_endpoint publish wait_for_sql
 our $HERE = dirname(abs_path(__FILE__));
 
 my $timeout_s = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
+my $tick_us = 10_000;    # between looks at a condition
 
 # A server with the extension preloaded and created.  Options: name, conf (more
 # lines of postgresql.conf), preload => 0, extension => 0, start => 0, and what
@@ -121,7 +122,7 @@ sub wait_until
 	while (time < $end)
 	{
 		return pass($claim) if $code->();
-		usleep(10_000);
+		usleep($tick_us);
 	}
 	return ok($code->(), $claim);
 }
@@ -154,7 +155,7 @@ sub worker_pid
 	{
 		my $pid = $node->safe_psql('postgres', $query);
 		return $pid if $pid ne '';
-		usleep(20_000);
+		usleep($tick_us);
 	}
 	die "no webhook_outbox $type came up";
 }
