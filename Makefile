@@ -60,6 +60,8 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+PG_PROVE_FLAGS += -I $(srcdir)/test/t
+
 PARTS := $(sort $(wildcard sql/$(EXTENSION)/*.sql))
 $(SCRIPT): $(PARTS) $(EXTENSION).control
 	cat $(PARTS) >$@
