@@ -594,6 +594,20 @@ wo_http_abandon(WoHttp *http, WoHttpRequest *request)
 }
 
 /*
+ * Make an end of a header line.  libcurl takes "Name:" as "do not send it"; to
+ * send a header without a value it wants "Name;".
+ */
+static void
+end_line(char *end)
+{
+	while (end[-1] == ' ')
+		end--;
+	*end = '\0';
+	if (end[-1] == ':')
+		end[-1] = ';';
+}
+
+/*
  * Turn the request's header lines into libcurl's list, in place: nodes are
  * reused, and libcurl gets to know only when they have moved.
  */
@@ -624,11 +638,13 @@ set_lines(Transfer *transfer)
 	next = headers->data;
 	for (int i = 2; i < n_lines; i++)
 	{
+		char	   *end = strchr(next, '\n');
+
 		line[i - 1].next = &line[i];
 		line[i].data = next;
 		line[i].next = NULL;
-		next = strchr(next, '\n');
-		*next++ = '\0';
+		next = end + 1;
+		end_line(end);
 	}
 }
 

@@ -373,24 +373,31 @@ has_header(const char *lines, const char *line)
 }
 
 /*
- * Append the event's own headers.  The endpoint's win, so that nobody who may
- * publish can replace an endpoint's credentials.
+ * Append the endpoint's headers and the event's own; where both name the same,
+ * the event's counts, being the more particular.
  */
 static void
-append_event_headers(StringInfo lines, const WoRequest *request)
+append_user_headers(StringInfo lines, const WoRequest *request)
 {
-	const char *line = request->event->headers;
+	const char *of_event = request->event->headers;
+	const char *line = request->target_headers;
 
+	if (of_event[0] == '\0')
+	{
+		appendStringInfoString(lines, line);
+		return;
+	}
 	while (*line)
 	{
 		size_t		len = strcspn(line, "\n");
 
 		if (line[len])
 			len++;
-		if (!has_header(request->target_headers, line))
+		if (!has_header(of_event, line))
 			appendBinaryStringInfo(lines, line, len);
 		line += len;
 	}
+	appendStringInfoString(lines, of_event);
 }
 
 /*
@@ -415,7 +422,6 @@ wo_request_build(const WoRequest *request, StringInfo headers,
 		return problem;
 	if (request->format == WO_FORMAT_CLOUDEVENTS_BINARY)
 		build_cloudevents_headers(headers, request->event);
-	appendStringInfoString(headers, request->target_headers);
-	append_event_headers(headers, request);
+	append_user_headers(headers, request);
 	return NULL;
 }

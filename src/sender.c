@@ -420,6 +420,8 @@ set_up(Sender *sender, dsm_handle handle)
 	HASHCTL		hash;
 
 	sender->channel = wo_channel_attach(handle);
+	if (sender->channel == NULL)
+		leave_deserted();
 	sender->stop_by = DT_NOEND;
 	read_settings(sender, &options);
 	sender->http = wo_http_create(&options);

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.c
+ *	  Judges event types and the patterns that select them.
+ *
+ * Layer 0.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "check.h"
+
+static bool
+is_word_character(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		(c >= '0' && c <= '9') || c == '_';
+}
+
+/* Are these words joined by single dots, up to end? */
+static bool
+is_dotted(const char *text, const char *end)
+{
+	bool		in_word = false;
+
+	for (; text < end; text++)
+	{
+		if (is_word_character(*text))
+			in_word = true;
+		else if (*text == '.' && in_word)
+			in_word = false;
+		else
+			return false;
+	}
+	return in_word;
+}
+
+/*
+ * Judge the type of an event.  Whether it is reserved is for the caller.
+ */
+const char *
+wo_check_event_type(const char *type, const char **hint)
+{
+	size_t		len = strlen(type);
+
+	if (len == 0)
+	{
+		*hint = "A type says what happened, as in order.created.";
+		return "it is empty";
+	}
+	if (len > WO_MAX_TYPE_LEN)
+	{
+		*hint = "A type is at most 255 bytes long; what varies from event to event belongs in the payload.";
+		return "it is too long";
+	}
+	if (!is_dotted(type, type + len))
+	{
+		*hint = "A type is one or more words of A-Z, a-z, 0-9 and _, joined by single dots, as in order.created.";
+		return "it is not words joined by dots";
+	}
+	return NULL;
+}
+
+/*
+ * Judge a pattern of event types: a type, a type and ".*", or "*".
+ */
+const char *
+wo_check_type_pattern(const char *pattern, const char **hint)
+{
+	size_t		len = strlen(pattern);
+	const char *star = strchr(pattern, '*');
+
+	if (strcmp(pattern, "*") == 0)
+		return NULL;
+	if (star == NULL)
+		return wo_check_event_type(pattern, hint);
+	if (len > WO_MAX_TYPE_LEN)
+	{
+		*hint = "A pattern is at most 255 bytes long.";
+		return "it is too long";
+	}
+	if (star != pattern + len - 1)
+	{
+		*hint = "A * stands alone, or at the end after a dot, as in order.*.";
+		return "it has a * that is not at the end";
+	}
+	if (len < 3 || star[-1] != '.' || !is_dotted(pattern, star - 1))
+	{
+		*hint = "A pattern is a type (order.created), words and .* (order.*), or * alone.";
+		return "what stands before the * is not words and a dot";
+	}
+	return NULL;
+}

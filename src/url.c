@@ -1,0 +1,167 @@
+/*-------------------------------------------------------------------------
+ *
+ * url.c
+ *	  Judges the URLs of endpoints.
+ *
+ * Layer 2, called by SQL functions.  The parser is libcurl's, so that what is
+ * accepted here is what a sender can dial; a second parser would disagree
+ * with it some day, and that is how guards are by-passed.  Its URL functions
+ * need no initialization and start no thread: they may run in any backend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+
+#include "mb/pg_wchar.h"
+#include "url.h"
+
+#define SHOWN_LEN		100		/* bytes of a URL in a message */
+
+/* What follows "http://" or "https://"; NULL when neither is there. */
+static const char *
+after_scheme(const char *url)
+{
+	if (pg_strncasecmp(url, "http://", 7) == 0)
+		return url + 7;
+	return pg_strncasecmp(url, "https://", 8) == 0 ? url + 8 : NULL;
+}
+
+/* Get a part of a URL that libcurl took; palloc'd, NULL when it has none. */
+static char *
+get_part(CURLU *parsed, CURLUPart part, unsigned int flags)
+{
+	char	   *text = NULL;
+	char	   *copy;
+
+	if (curl_url_get(parsed, part, &text, flags) != CURLUE_OK)
+		return NULL;
+	copy = pstrdup(text);
+	curl_free(text);
+	return copy;
+}
+
+static bool
+libcurl_takes(const char *url)
+{
+	CURLU	   *parsed = curl_url();
+	bool		is_taken;
+	char	   *port;
+
+	if (parsed == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	is_taken = curl_url_set(parsed, CURLUPART_URL, url,
+							CURLU_DISALLOW_USER) == CURLUE_OK;
+	if (is_taken)
+	{
+		port = get_part(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+		is_taken = port != NULL && atoi(port) > 0;
+	}
+	curl_url_cleanup(parsed);
+	return is_taken;
+}
+
+static bool
+is_visible_ascii(const char *text)
+{
+	for (; *text; text++)
+	{
+		if ((unsigned char) *text <= 0x20 || (unsigned char) *text >= 0x7f)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Return NULL when an endpoint may have this URL, else what is wrong with it;
+ * then *hint is a sentence.  Both are static texts.
+ */
+const char *
+wo_url_check(const char *url, const char **hint)
+{
+	const char *host = after_scheme(url);
+
+	if (strlen(url) > WO_MAX_URL_LEN)
+	{
+		*hint = "A URL is at most 2048 bytes long.";
+		return "it is too long";
+	}
+	if (!is_visible_ascii(url))
+	{
+		*hint = "Percent-encode spaces and other special characters, and write international host names in their xn-- form.";
+		return "it has spaces, control characters or characters beyond ASCII";
+	}
+	if (host == NULL || strchr("/?#", *host) != NULL)
+	{
+		*hint = "Give an absolute URL, as in https://example.com/hooks.";
+		return "it does not begin with http:// or https:// and a host";
+	}
+	if (memchr(host, '@', strcspn(host, "/?#")) != NULL)
+	{
+		*hint = "Put credentials into the headers of the endpoint, as in {\"Authorization\": \"Basic ...\"}.";
+		return "it has a user name or password";
+	}
+	if (strchr(url, '#') != NULL)
+	{
+		*hint = "Leave out what follows the #: it is never sent.";
+		return "it has a fragment";
+	}
+	if (!libcurl_takes(url))
+	{
+		*hint = "Check the host and the port, as in https://example.com:8443/hooks.";
+		return "its host or port is malformed";
+	}
+	return NULL;
+}
+
+/*
+ * Return a URL as a message may show it, palloc'd: without what may be secret
+ * (user information, query), cut, and on one line.
+ */
+char *
+wo_url_shown(const char *url)
+{
+	const char *host = strstr(url, "//");
+	size_t		len = strcspn(url, "?#");
+	const char *at = NULL;
+	char	   *shown;
+
+	host = host != NULL ? host + 2 : url;
+	if (host < url + len)
+		at = memchr(host, '@', strcspn(host, "/?#"));
+	len = pg_mbcliplen(url, len, Max(SHOWN_LEN, host - url));
+	if (at != NULL)
+		shown = psprintf("%.*s...", (int) (host - url), url);
+	else
+		shown = psprintf("%.*s%s", (int) len, url, url[len] ? "..." : "");
+	for (char *p = shown; *p; p++)
+	{
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			*p = '?';
+	}
+	return shown;
+}
+
+/*
+ * Return the Host header for a URL, palloc'd; NULL when it has none.
+ */
+char *
+wo_url_host(const char *url)
+{
+	CURLU	   *parsed = curl_url();
+	char	   *host = NULL;
+	char	   *port = NULL;
+
+	if (parsed != NULL &&
+		curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
+	{
+		host = get_part(parsed, CURLUPART_HOST, 0);
+		port = get_part(parsed, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT);
+	}
+	curl_url_cleanup(parsed);
+	if (host != NULL && port != NULL)
+		return psprintf("%s:%s", host, port);
+	return host;
+}
