@@ -1,0 +1,92 @@
+-- explain_event in every situation, and render. No worker takes part: the test writes what the dispatcher would, in a
+-- transaction that it rolls back.
+\set SHOW_CONTEXT never
+\set ON_ERROR_ROLLBACK on
+CREATE EXTENSION webhook_outbox;
+BEGIN;
+CREATE FUNCTION pg_temp.explain(p_id uuid) RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT regexp_replace(regexp_replace(regexp_replace(l,
+           '[0-9a-f]{8}-[0-9a-f-]{27}', '<id>', 'g'),
+           '[A-Z][a-z]{2} [A-Z][a-z]{2} \d+ \d\d:\d\d:\d\d \d{4} \w+', '<time>', 'g'),
+           '\(\d+ (s|min) ago\)', '(just now)', 'g')
+  FROM webhook_outbox.explain_event(p_id) l;
+$$;
+
+-- No endpoint; then some, and the transaction still open.
+SELECT webhook_outbox.publish('order.created', '{"order_id": 1}', source => 'shop') AS id \gset
+SELECT pg_temp.explain(:'id');
+SELECT name FROM webhook_outbox.create_endpoint('billing', 'https://billing.example.com/hooks', '{order.*}',
+  secret => 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz');
+SELECT name FROM webhook_outbox.create_endpoint('crm', 'https://crm.example.com/', '{user.*}');
+SELECT name FROM webhook_outbox.create_endpoint('acme', 'https://acme.example.com/', tenant => 'acme');
+SELECT name FROM webhook_outbox.create_endpoint('paused', 'https://paused.example.com/', enabled => false);
+SELECT endpoint_id AS billing_id FROM webhook_outbox.endpoint WHERE name = 'billing' \gset
+SELECT endpoint_id AS paused_id FROM webhook_outbox.endpoint WHERE name = 'paused' \gset
+SELECT pg_temp.explain(:'id');
+
+-- Committed and read. The times are those of the situation, so that the words are the same each time.
+UPDATE webhook_outbox.cursor SET (old_snapshot, new_snapshot) =
+  (SELECT s, s FROM format('%1$s:%1$s:', pg_current_xact_id()::text::bigint + 1) f, CAST(f AS pg_snapshot) s);
+SELECT pg_temp.explain(:'id') OFFSET 2;
+INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, next_attempt_at, total_ms, outcome, error)
+VALUES (:'id', :billing_id, 1, 503, 0, clock_timestamp(), clock_timestamp() + '5 min', 20, 'http_error', 'HTTP 503');
+INSERT INTO webhook_outbox.delivery (event_id, endpoint_id, state, next_attempt_at, attempts, last_attempt_at)
+VALUES (:'id', :billing_id, 'retrying', clock_timestamp() + '5 min', 1, clock_timestamp()),
+       (:'id', :paused_id, 'parked', clock_timestamp(), 0, NULL);
+SELECT pg_temp.explain(:'id') OFFSET 3;
+UPDATE webhook_outbox.endpoint SET enabled = false, disabled_reason = 'it answered HTTP 410', disabled_at = clock_timestamp()
+WHERE name = 'billing';
+SELECT pg_temp.explain(:'id') OFFSET 3;
+
+-- Delivered; cancelled.
+INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, total_ms, outcome)
+VALUES (:'id', :billing_id, 2, 204, 0, clock_timestamp(), 12.34, 'delivered');
+DELETE FROM webhook_outbox.delivery WHERE endpoint_id = :billing_id;
+UPDATE webhook_outbox.delivery SET state = 'cancelled', next_attempt_at = 'infinity';
+SELECT pg_temp.explain(:'id') OFFSET 3;
+
+-- Dead; discarded; sent again.
+UPDATE webhook_outbox.attempt SET outcome = 'timeout', http_status = NULL, error = 'no answer after 15.0 s' WHERE number = 2;
+INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, endpoint_name, event_type, reason, attempts, last_attempt_at,
+  last_outcome, last_error, created_at)
+VALUES (:'id', :billing_id, 'billing', 'order.created', 'attempts_exhausted', 2, clock_timestamp(), 'timeout',
+  'no answer after 15.0 s', clock_timestamp());
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 3;
+SAVEPOINT s;
+SELECT webhook_outbox.discard_dead_letters();
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 3;
+ROLLBACK TO s;
+SELECT webhook_outbox.redeliver(:'id', 'billing');
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 3;
+ROLLBACK TO s;
+
+-- The endpoint was deleted; many others do not match; the event is for one alone.
+UPDATE webhook_outbox.dead_letter SET reason = 'endpoint_deleted';
+DELETE FROM webhook_outbox.endpoint WHERE name = 'billing';
+INSERT INTO webhook_outbox.endpoint (name, url, event_types)
+  SELECT format('other %s', to_char(i, 'FM00')), 'https://example.com/', '{user.*}' FROM generate_series(1, 20) i;
+SELECT pg_temp.explain(:'id') OFFSET 2 LIMIT 5;
+SELECT e FROM pg_temp.explain(:'id') e WHERE e ~ 'more';
+DELETE FROM webhook_outbox.endpoint WHERE name ~ 'other';
+SELECT webhook_outbox.send_test('crm') AS test_id \gset
+SELECT pg_temp.explain(:'test_id');
+
+-- Not there.
+SELECT pg_temp.explain('01900000-0000-4000-8000-000000000000');
+SELECT regexp_replace(e, '\d+ days', 'N days') FROM pg_temp.explain('01900000-0000-7000-8000-000000000000') e;
+SELECT pg_temp.explain(overlay(webhook_outbox.first_id_of(clock_timestamp())::text PLACING '7' FROM 15 FOR 1)::uuid);
+SELECT pg_temp.explain(NULL);
+
+-- What would be sent.
+SELECT name FROM webhook_outbox.create_endpoint('billing', 'https://billing.example.com/hooks', '{order.*}',
+  headers => '{"Authorization": "Bearer abc"}', secret => 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz');
+SELECT webhook_outbox.rotate_secret('billing', kind => 'ed25519') IS NOT NULL AS is_rotated;
+SELECT method, url, replace(body, :'id', '<id>') ~ '^{"event_id":"<id>","event_type":"order.created","created_at":"[^"]+","data":{"order_id": 1}}$' AS body,
+       headers ->> 'Authorization' AS authorization, headers ->> 'webhook-id' = :'id' AS id,
+       (headers ->> 'webhook-timestamp')::bigint - extract(epoch FROM clock_timestamp())::bigint BETWEEN -60 AND 0 AS timestamp,
+       regexp_replace(headers ->> 'webhook-signature', '[A-Za-z0-9+/=]{40,}', '<base64>', 'g') AS signature
+FROM webhook_outbox.render(:'id', 'billing');
+SELECT * FROM webhook_outbox.render(:'id', 'nobody');
+SELECT * FROM webhook_outbox.render('01900000-0000-7000-8000-000000000000', 'billing');
+ROLLBACK;
+DROP EXTENSION webhook_outbox;
