@@ -202,8 +202,8 @@ wo_headers_text(Jsonb *headers, bool is_event)
 
 /*
  * Return those of the headers that can be sent, palloc'd: for headers that
- * were stored, whose checks may have been by-passed.  Never raises an error, as
- * one bad row must not stop the delivery of others.
+ * were stored, whose checks may have been by-passed.  Never raises an error,
+ * as one bad row must not stop the delivery of others.
  */
 const char *
 wo_headers_valid_text(Jsonb *headers)

@@ -11,7 +11,9 @@
  */
 #include "postgres.h"
 
-#include "http_result.h"
+#include "http_private.h"
+
+#define CUT_OFF		"connection was closed before the answer was complete"
 
 /* What to add to a text. */
 typedef enum Addition
@@ -46,14 +48,15 @@ static const Meaning meanings[] = {
 	{CURLE_USE_SSL_FAILED, WO_TLS_ERROR, DETAIL, "TLS handshake failed"},
 
 	{CURLE_GOT_NOTHING, WO_PROTOCOL_ERROR, NOTHING, "connection was closed without an answer"},
-	{CURLE_PARTIAL_FILE, WO_PROTOCOL_ERROR, NOTHING, "connection was closed before the answer was complete"},
-	{CURLE_RECV_ERROR, WO_PROTOCOL_ERROR, OS_ERROR, "connection broke while the answer was awaited"},
-	{CURLE_SEND_ERROR, WO_PROTOCOL_ERROR, OS_ERROR, "connection broke while the request was sent"},
+	{CURLE_PARTIAL_FILE, WO_PROTOCOL_ERROR, NOTHING, CUT_OFF},
+	{CURLE_RECV_ERROR, WO_PROTOCOL_ERROR, DETAIL, "answer could not be read"},
+	{CURLE_SEND_ERROR, WO_PROTOCOL_ERROR, DETAIL, "request could not be sent"},
 	{CURLE_WEIRD_SERVER_REPLY, WO_PROTOCOL_ERROR, DETAIL, "answer is not valid HTTP"},
 	{CURLE_BAD_CONTENT_ENCODING, WO_PROTOCOL_ERROR, DETAIL, "answer is not valid HTTP"},
 	{CURLE_HTTP2, WO_PROTOCOL_ERROR, DETAIL, "HTTP/2 error"},
 	{CURLE_HTTP2_STREAM, WO_PROTOCOL_ERROR, DETAIL, "HTTP/2 error"},
 
+	{CURLE_UNSUPPORTED_PROTOCOL, WO_INVALID_REQUEST, NOTHING, "URL is neither http nor https"},
 	{CURLE_URL_MALFORMAT, WO_INVALID_REQUEST, NOTHING, "URL is malformed"},
 	{CURLE_LOGIN_DENIED, WO_INVALID_REQUEST, NOTHING, "URL holds a user name"},
 	{CURLE_OUT_OF_MEMORY, WO_INVALID_REQUEST, NOTHING, "out of memory in libcurl"},
@@ -73,19 +76,29 @@ make_printable(char *text)
 	}
 }
 
-static WoOutcome
-judge_status(long status, char *error, size_t error_size)
+static void
+say(WoHttpTransfer *transfer, const char *text)
 {
+	strlcpy(transfer->error, text, sizeof(transfer->error));
+}
+
+static WoOutcome
+judge_answer(WoHttpTransfer *transfer, long status)
+{
+	/* for libcurl a head is complete when its connection is closed */
+	if (!transfer->has_head)
+	{
+		say(transfer, CUT_OFF);
+		return WO_PROTOCOL_ERROR;
+	}
 	if (status >= 200 && status <= 299)
 	{
-		error[0] = '\0';
+		say(transfer, "");
 		return WO_DELIVERED;
 	}
-	if (status >= 300 && status <= 399)
-		snprintf(error, error_size,
-				 "HTTP %ld: redirects are not followed", status);
-	else
-		snprintf(error, error_size, "HTTP %ld", status);
+	snprintf(transfer->error, sizeof(transfer->error), "HTTP %ld%s", status,
+			 status >= 300 && status <= 399 ?
+			 ": redirects are not followed" : "");
 	return WO_HTTP_ERROR;
 }
 
@@ -94,17 +107,16 @@ judge_status(long status, char *error, size_t error_size)
  * of phases that were not reached at zero.
  */
 static WoOutcome
-judge_timeout(CURL *easy, char *error, size_t error_size)
+judge_timeout(WoHttpTransfer *transfer)
 {
+	CURL	   *easy = transfer->easy;
 	curl_off_t	resolved = 0;
-	curl_off_t	connected = 0;
 	curl_off_t	sent = 0;
 	curl_off_t	answered = 0;
 	curl_off_t	total = 0;
 	const char *what;
 
 	curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
 	curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
 	curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
 	curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total);
@@ -113,70 +125,86 @@ judge_timeout(CURL *easy, char *error, size_t error_size)
 		what = "answer was not complete";
 	else if (sent > 0)
 		what = "no answer";
-	else if (connected > 0)
-		what = "TLS handshake was not complete";
 	else if (resolved > 0)
-		what = "no connection";
+		what = "connection was not complete";
 	else
 		what = "host name was not resolved";
-	snprintf(error, error_size, "%s after %.1f s", what, total / 1e6);
+	snprintf(transfer->error, sizeof(transfer->error), "%s after %.1f s",
+			 what, total / 1e6);
 	return WO_TIMEOUT;
 }
 
 static WoOutcome
-judge_failure(CURL *easy, CURLcode code, const char *detail,
-			  char *error, size_t error_size)
+judge_failure(WoHttpTransfer *transfer)
 {
-	Meaning		unlisted = {code, WO_PROTOCOL_ERROR, DETAIL,
-		curl_easy_strerror(code)};
+	Meaning		unlisted = {transfer->code, WO_PROTOCOL_ERROR, DETAIL,
+		curl_easy_strerror(transfer->code)};
 	const Meaning *meaning = &unlisted;
 	long		os_errno = 0;
+	const char *addition = "";
 
 	for (int i = 0; i < lengthof(meanings); i++)
 	{
-		if (meanings[i].code == code)
+		if (meanings[i].code == transfer->code)
 			meaning = &meanings[i];
 	}
 	if (meaning->addition == OS_ERROR)
-		curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_errno);
-
+		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno);
 	if (os_errno != 0)
-		snprintf(error, error_size, "%s: %s", meaning->text,
-				 strerror((int) os_errno));
-	else if (meaning->addition != NOTHING && detail[0] != '\0')
-		snprintf(error, error_size, "%s: %s", meaning->text, detail);
-	else
-		strlcpy(error, meaning->text, error_size);
+		addition = strerror((int) os_errno);
+	else if (meaning->addition != NOTHING)
+		addition = transfer->detail;
+
+	snprintf(transfer->error, sizeof(transfer->error), "%s%s%s",
+			 meaning->text, addition[0] ? ": " : "", addition);
+	make_printable(transfer->error);
 	return meaning->outcome;
 }
 
+/* Was this ended by what the receiver sent, whatever libcurl calls it? */
+static const char *
+find_abuse(const WoHttpTransfer *transfer)
+{
+	long		n_sent = 0;
+
+	if (transfer->n_head > WO_HTTP_MAX_HEAD)
+		return "head of the answer is longer than 64 kB";
+	if (transfer->n_body > WO_HTTP_MAX_BODY)
+		return "answer is longer than 1 MB";
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &n_sent);
+	/* the code of a URL that is no HTTP is that of an answer that is none */
+	if (n_sent > 0 && transfer->code == CURLE_UNSUPPORTED_PROTOCOL)
+		return "answer is not HTTP";
+	/* and a header line beyond libcurl's limits counts as lack of memory */
+	if (n_sent > 0 && transfer->code == CURLE_OUT_OF_MEMORY)
+		return "header of the answer is too long";
+	return NULL;
+}
+
 /*
- * Say how a request ended.  Detail is what libcurl wrote to its error buffer;
- * one line for people goes to error, "" when the event was delivered.
+ * Say how a request ended: the outcome is returned, one line for people goes
+ * to transfer->error, "" when the event was delivered.
  */
 WoOutcome
-wo_http_result_judge(CURL *easy, CURLcode code, const char *detail,
-					 char *error, size_t error_size)
+wo_http_result_judge(WoHttpTransfer *transfer, long status)
 {
-	long		status = 0;
-	long		n_sent = 0;
-	WoOutcome	outcome;
+	const char *abuse;
 
-	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-	if (code == CURLE_OK)
-		return judge_status(status, error, error_size);
-	if (code == CURLE_OPERATION_TIMEDOUT)
-		return judge_timeout(easy, error, error_size);
-
-	/* one code for a URL that is no HTTP and for an answer that is none */
-	if (code == CURLE_UNSUPPORTED_PROTOCOL)
+	if (transfer->code == CURLE_OK)
+		return judge_answer(transfer, status);
+	if (transfer->code == CURLE_OPERATION_TIMEDOUT)
+		return judge_timeout(transfer);
+	if (transfer->was_blocked && !transfer->was_dialled)
 	{
-		curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &n_sent);
-		strlcpy(error, n_sent > 0 ? "answer is not HTTP" :
-				"URL is neither http nor https", error_size);
-		return n_sent > 0 ? WO_PROTOCOL_ERROR : WO_INVALID_REQUEST;
+		say(transfer, "address of the host is not permitted");
+		return WO_BLOCKED;
 	}
-	outcome = judge_failure(easy, code, detail, error, error_size);
-	make_printable(error);
-	return outcome;
+	abuse = find_abuse(transfer);
+	if (abuse != NULL)
+	{
+		say(transfer, abuse);
+		return WO_PROTOCOL_ERROR;
+	}
+	return judge_failure(transfer);
 }

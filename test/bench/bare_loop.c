@@ -6,7 +6,8 @@
  *
  * POSTs a number of fixed bodies to one URL with so many in flight: the same
  * libcurl settings and as many header lines as a sender's, but no database,
- * nothing signed (the signature is a fixed text) and no record of what happened.  Prints one JSON object: requests per second, CPU time of
+ * nothing signed (the signature is a fixed text) and no record of what
+ * happened.  Prints one JSON object: requests per second, CPU time of
  * this process per request, errors.
  *
  *	  bare_loop [options] URL

@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_poll.c
+ *	  Tells libcurl of sockets and times that are due, by epoll.
+ *
+ * Layer 2, part of http.c.  libcurl unregisters a connection's socket when a
+ * request is done and registers it again for the next one.  Here it stays
+ * registered in between, which saves two system calls a request; a connection
+ * that is closed while idle is unregistered when epoll says so.  That takes
+ * knowing when a descriptor is really closed, since its number will come
+ * again: so connections are opened and closed here.  Descriptors that libcurl
+ * opens by itself, for its resolver, are unregistered when it says so.
+ *
+ * Callbacks of libcurl must neither palloc nor raise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http_private.h"
+#include "netguard.h"
+
+#define EVENTS_PER_STEP		256
+#define FIRST_WATCHES		1024	/* descriptors; the table grows */
+
+static int64
+monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int
+on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	WoHttp	   *http = arg;
+
+	http->deadline_ms = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
+	return 0;
+}
+
+/* The entry of a descriptor; NULL when there is no memory for it. */
+static WoHttpWatch *
+find_watch(WoHttp *http, int fd)
+{
+	if (fd >= http->n_watches)
+	{
+		int			n = Max(FIRST_WATCHES, fd * 2);
+		WoHttpWatch *watches = realloc(http->watches,
+									   n * sizeof(WoHttpWatch));
+
+		if (watches == NULL)
+			return NULL;
+		memset(watches + http->n_watches, 0,
+			   (n - http->n_watches) * sizeof(WoHttpWatch));
+		http->watches = watches;
+		http->n_watches = n;
+	}
+	return &http->watches[fd];
+}
+
+/* Makes what epoll knows of a descriptor what libcurl wants of it. */
+static int
+register_watch(WoHttp *http, WoHttpWatch *watch, int fd)
+{
+	struct epoll_event event = {0};
+	int			op = watch->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+	if (watch->wanted == 0)
+		op = EPOLL_CTL_DEL;
+	event.events = watch->wanted;
+	event.data.fd = fd;
+	watch->registered = watch->wanted;
+	return epoll_ctl(http->epoll_fd, op, fd, &event);
+}
+
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+{
+	WoHttp	   *http = arg;
+	WoHttpWatch *watch = find_watch(http, fd);
+
+	if (watch == NULL)
+		return -1;
+	watch->wanted = 0;
+	if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
+		watch->wanted |= EPOLLIN;
+	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
+		watch->wanted |= EPOLLOUT;
+
+	if (watch->wanted == watch->registered)
+		return 0;
+	/* the next request wants an idle connection as it is now */
+	if (watch->wanted == 0 && watch->is_connection)
+		return 0;
+	/* an error shows as a time-out, which is what the caller can act on */
+	(void) register_watch(http, watch, fd);
+	return 0;
+}
+
+/*
+ * Open a connection's socket, if netguard permits its address.
+ */
+curl_socket_t
+wo_http_poll_open(void *arg, curlsocktype purpose,
+				  struct curl_sockaddr *address)
+{
+	WoHttpTransfer *transfer = arg;
+	WoHttpWatch *watch;
+	int			fd;
+
+	if (!wo_netguard_permits(&address->addr, address->addrlen))
+	{
+		transfer->was_blocked = true;
+		return CURL_SOCKET_BAD;
+	}
+	transfer->was_dialled = true;
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+				address->protocol);
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	watch = find_watch(transfer->http, fd);
+	if (watch == NULL)
+	{
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	memset(watch, 0, sizeof(WoHttpWatch));
+	watch->is_connection = true;
+	return fd;
+}
+
+/*
+ * Close a connection's socket.
+ */
+int
+wo_http_poll_close(void *arg, curl_socket_t fd)
+{
+	WoHttp	   *http = arg;
+
+	/* closing takes it out of epoll; its number may come again */
+	if (fd < http->n_watches)
+		memset(&http->watches[fd], 0, sizeof(WoHttpWatch));
+	return close(fd);
+}
+
+static void
+act(WoHttp *http, curl_socket_t fd, int events)
+{
+	int			n_running;
+	CURLMcode	rc;
+
+	rc = curl_multi_socket_action(http->multi, fd, events, &n_running);
+	if (rc != CURLM_OK)
+		http->failure = rc;
+}
+
+static int
+run_timers(WoHttp *http)
+{
+	if (http->deadline_ms < 0 || http->deadline_ms > monotonic_ms())
+		return 0;
+	http->deadline_ms = -1;
+	act(http, CURL_SOCKET_TIMEOUT, 0);
+	return 1;
+}
+
+static int
+run_sockets(WoHttp *http)
+{
+	struct epoll_event events[EVENTS_PER_STEP];
+	int			n;
+
+	n = epoll_wait(http->epoll_fd, events, EVENTS_PER_STEP, 0);
+	for (int i = 0; i < n; i++)
+	{
+		int			fd = events[i].data.fd;
+		WoHttpWatch *watch = &http->watches[fd];
+		int			what = 0;
+
+		/* an idle connection has closed: libcurl sees it before reuse */
+		if (watch->wanted == 0)
+		{
+			if (watch->registered != 0)
+				(void) register_watch(http, watch, fd);
+			continue;
+		}
+		/* libcurl finds out about errors by reading or writing */
+		if (events[i].events & (EPOLLERR | EPOLLHUP))
+			events[i].events |= watch->wanted;
+		if (events[i].events & EPOLLIN)
+			what |= CURL_CSELECT_IN;
+		if (events[i].events & EPOLLOUT)
+			what |= CURL_CSELECT_OUT;
+		act(http, fd, what);
+	}
+	return Max(n, 0);
+}
+
+/*
+ * Let libcurl act on what is due; returns how much that was.
+ */
+int
+wo_http_poll_run(WoHttp *http)
+{
+	int			n = run_timers(http);
+
+	return n + run_sockets(http);
+}
+
+/*
+ * Have libcurl tell here what it waits for.
+ */
+void
+wo_http_poll_create(WoHttp *http)
+{
+	http->deadline_ms = -1;
+	http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (http->epoll_fd < 0)
+		elog(ERROR, "could not make an epoll descriptor: %m");
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+}
+
+/*
+ * Return what to wait on; it must only be read by wo_http_step.
+ */
+int
+wo_http_epoll_fd(const WoHttp *http)
+{
+	return http->epoll_fd;
+}
+
+/*
+ * Return how long to wait at most, in milliseconds; -1: for ever.
+ */
+int
+wo_http_timeout_ms(const WoHttp *http)
+{
+	if (http->deadline_ms < 0)
+		return -1;
+	return (int) Max(0, Min(http->deadline_ms - monotonic_ms(), INT_MAX));
+}

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_private.h
+ *	  What the files of the HTTP engine share.
+ *
+ * Layer 2, for http.c, http_poll.c, http_transfer.c and http_result.c alone,
+ * which are the only files that know libcurl, apart from url.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WO_HTTP_PRIVATE_H
+#define WO_HTTP_PRIVATE_H
+
+#include <curl/curl.h>
+
+#include "http.h"
+#include "lib/ilist.h"
+
+#define WO_HTTP_MAX_BODY	(1024 * 1024)	/* of a response; more fails */
+#define WO_HTTP_MAX_HEAD	(64 * 1024) /* of a response; more fails */
+
+/* What epoll knows of a descriptor, and what libcurl wants of it. */
+typedef struct WoHttpWatch
+{
+	uint8		registered;		/* EPOLLIN, EPOLLOUT; 0: not registered */
+	uint8		wanted;			/* likewise; 0: idle */
+	bool		is_connection;	/* opened by wo_http_poll_open, so that its
+								 * closing is seen too */
+} WoHttpWatch;
+
+struct WoHttp
+{
+	CURLM	   *multi;
+	int			epoll_fd;
+	int64		deadline_ms;	/* when libcurl wants to be called; -1: never */
+	WoHttpWatch *watches;		/* by descriptor; malloc'd */
+	int			n_watches;
+	int			n_in_flight;	/* started and not yet told as finished */
+	int			n_transfers;	/* all, idle ones too */
+	dlist_head	starting;		/* Transfers to be added in the next step */
+	dlist_head	finished;		/* Transfers to be told of */
+	dlist_head	idle;			/* Transfers, the least recently used first */
+	struct WoHttpTransfer *told;	/* its result is with the caller */
+	bool		has_http2;
+	char	   *ca_file;		/* NULL: none was found */
+	int			max_in_flight;
+	int			response_excerpt;
+	int			setup;			/* counts changes that handles must follow */
+	CURLMcode	failure;		/* of the multi interface; then it is lost */
+};
+
+struct WoHttpTarget
+{
+	char	   *url;
+	char	   *ca_pem;			/* NULL: the CA bundle */
+	int			timeout_ms;
+	bool		is_http2;
+	bool		is_dropped;		/* freed with its last transfer */
+	int			n_transfers;
+	dlist_head	idle;			/* Transfers, the most recently used first */
+};
+
+/* One request, or an idle handle that waits for the next. */
+typedef struct WoHttpTransfer
+{
+	WoHttpRequest request;		/* must be first: callers hold this */
+	WoHttp	   *http;
+	WoHttpTarget *target;
+	CURL	   *easy;
+	dlist_node	node;			/* in starting, finished or idle of WoHttp */
+	dlist_node	target_node;	/* in idle of target, when idle */
+	struct curl_slist *lines;	/* nodes over request.headers */
+	int			max_lines;
+	int			setup;			/* http->setup when easy was set up */
+	const char *set_body;		/* the address that libcurl has ... */
+	int			set_body_len;	/* ... and the length */
+
+	/* the response, as callbacks note it */
+	char	   *excerpt;		/* its first bytes */
+	int			excerpt_len;
+	int			excerpt_size;	/* of the buffer; set before the request */
+	int64		n_body;			/* bytes */
+	int64		n_head;			/* bytes, all header lines */
+	char		retry_after[64];	/* value of the header; "": none */
+	bool		has_head;		/* up to the empty line that ends it */
+	bool		was_dialled;	/* netguard permitted an address */
+	bool		was_blocked;	/* netguard refused an address */
+
+	/* how it ended */
+	CURLcode	code;
+	char		detail[CURL_ERROR_SIZE];	/* libcurl's words */
+	char		error[CURL_ERROR_SIZE + 128];	/* ours */
+} WoHttpTransfer;
+
+/* http_poll.c */
+extern void wo_http_poll_create(WoHttp *http);
+extern int	wo_http_poll_run(WoHttp *http);
+extern curl_socket_t wo_http_poll_open(void *arg, curlsocktype purpose,
+									   struct curl_sockaddr *address);
+extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
+
+/* http_transfer.c */
+extern void wo_http_transfer_recycle(WoHttp *http, WoHttpTransfer *transfer);
+
+/* http_result.c */
+extern WoOutcome wo_http_result_judge(WoHttpTransfer *transfer, long status);
+
+#endif							/* WO_HTTP_PRIVATE_H */

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_transfer.c
+ *	  Targets, and the libcurl handles that are kept for them.
+ *
+ * Layer 2, part of http.c.  A handle whose request is done waits for the next
+ * one to the same target: its options are set once, and TLS sessions, which
+ * libcurl keeps per handle, are resumed.  There are never more handles than
+ * requests may be in flight: those idle for the longest give way.
+ *
+ * Callbacks of libcurl must neither palloc nor raise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "http_private.h"
+
+#define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
+#define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
+
+/*
+ * Make a target known; what the engine needs of it is copied.
+ */
+WoHttpTarget *
+wo_http_add_target(WoHttp *http, const WoTarget *source)
+{
+	WoHttpTarget *target = palloc0(sizeof(WoHttpTarget));
+
+	target->url = pstrdup(source->url);
+	target->ca_pem = source->ca_pem ? pstrdup(source->ca_pem) : NULL;
+	target->timeout_ms = source->timeout_ms;
+	target->is_http2 = source->is_http2;
+	dlist_init(&target->idle);
+	return target;
+}
+
+static void
+free_target(WoHttpTarget *target)
+{
+	Assert(target->is_dropped && target->n_transfers == 0);
+	pfree(target->url);
+	if (target->ca_pem != NULL)
+		pfree(target->ca_pem);
+	pfree(target);
+}
+
+/* Frees a transfer that is in no list; its target too when it was the last. */
+static void
+free_transfer(WoHttp *http, WoHttpTransfer *transfer)
+{
+	WoHttpTarget *target = transfer->target;
+
+	curl_easy_cleanup(transfer->easy);
+	pfree(transfer->request.headers.data);
+	pfree(transfer->request.body.data);
+	pfree(transfer->excerpt);
+	pfree(transfer->lines);
+	pfree(transfer);
+	http->n_transfers--;
+	target->n_transfers--;
+	if (target->is_dropped && target->n_transfers == 0)
+		free_target(target);
+}
+
+static void
+free_idle(WoHttp *http, WoHttpTransfer *transfer)
+{
+	dlist_delete(&transfer->node);
+	dlist_delete(&transfer->target_node);
+	free_transfer(http, transfer);
+}
+
+/*
+ * Forget a target.  What is in flight to it ends as it would have.
+ */
+void
+wo_http_drop_target(WoHttp *http, WoHttpTarget *target)
+{
+	/* the pin keeps the target until the loop is done with its list */
+	target->n_transfers++;
+	while (!dlist_is_empty(&target->idle))
+		free_idle(http, dlist_head_element(WoHttpTransfer, target_node,
+										   &target->idle));
+	target->n_transfers--;
+	target->is_dropped = true;
+	if (target->n_transfers == 0)
+		free_target(target);
+}
+
+/* Notes the value of a header line, without white space around it. */
+static void
+note_retry_after(WoHttpTransfer *transfer, const char *value, const char *end)
+{
+	size_t		len;
+
+	while (value < end && (*value == ' ' || *value == '\t'))
+		value++;
+	while (end > value && isspace((unsigned char) end[-1]))
+		end--;
+	len = Min(end - value, sizeof(transfer->retry_after) - 1);
+	memcpy(transfer->retry_after, value, len);
+	transfer->retry_after[len] = '\0';
+}
+
+/*
+ * Sees each line of the head.  libcurl takes a head that was cut off for a
+ * whole one when the status line is there; hence has_head.
+ */
+static size_t
+on_head(char *line, size_t size, size_t n, void *arg)
+{
+	static const char name[] = "retry-after:";
+	const size_t name_len = sizeof(name) - 1;
+	WoHttpTransfer *transfer = arg;
+	size_t		len = size * n;
+
+	transfer->n_head += len;
+	if (transfer->n_head > WO_HTTP_MAX_HEAD)
+		return 0;
+	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+		transfer->has_head = false;
+	else if (line[0] == '\r' || line[0] == '\n')
+		transfer->has_head = true;
+	else if (len > name_len && pg_strncasecmp(line, name, name_len) == 0)
+		note_retry_after(transfer, line + name_len, line + len);
+	return len;
+}
+
+static size_t
+on_body(char *data, size_t size, size_t n, void *arg)
+{
+	WoHttpTransfer *transfer = arg;
+	size_t		len = size * n;
+	size_t		kept = Min(len, transfer->excerpt_size - transfer->excerpt_len);
+
+	memcpy(transfer->excerpt + transfer->excerpt_len, data, kept);
+	transfer->excerpt_len += kept;
+	transfer->n_body += len;
+	return transfer->n_body > WO_HTTP_MAX_BODY ? 0 : len;
+}
+
+/* The options that concern the connection; 0, or a libcurl error. */
+static int
+set_connection_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
+{
+	int			rc = 0;
+	long		version = CURL_HTTP_VERSION_1_1;
+	struct curl_blob ca;
+
+	if (target->is_http2 && http->has_http2)
+		version = CURL_HTTP_VERSION_2TLS;
+	rc |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version);
+	rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT,
+						   (long) (version != CURL_HTTP_VERSION_1_1));
+	rc |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	rc |= curl_easy_setopt(easy, CURLOPT_SSLVERSION,
+						   (long) CURL_SSLVERSION_TLSv1_2);
+	/* without a CA path libcurl keeps the bundle parsed between connections */
+	rc |= curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	if (target->ca_pem == NULL)
+		rc |= curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
+	else
+	{
+		ca.data = target->ca_pem;
+		ca.len = strlen(target->ca_pem);
+		ca.flags = CURL_BLOB_NOCOPY;
+		rc |= curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+		rc |= curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
+	}
+	return rc;
+}
+
+/* The options that concern the request; 0, or a libcurl error. */
+static int
+set_request_options(CURL *easy, const WoHttpTarget *target)
+{
+	int			rc = 0;
+
+	rc |= curl_easy_setopt(easy, CURLOPT_URL, target->url);
+	rc |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	rc |= curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	rc |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+						   (long) target->timeout_ms);
+	rc |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+						   (long) Min(target->timeout_ms,
+									  CONNECT_TIMEOUT_MS));
+	return rc;
+}
+
+static int
+set_callbacks(CURL *easy, WoHttp *http, WoHttpTransfer *transfer)
+{
+	int			rc = 0;
+
+	rc |= curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->detail);
+	rc |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
+	rc |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	rc |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
+						   wo_http_poll_open);
+	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	/* a connection outlives the transfer that opened it, hence http */
+	rc |= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION,
+						   wo_http_poll_close);
+	rc |= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
+	return rc;
+}
+
+static WoHttpTransfer *
+make_transfer(WoHttp *http, WoHttpTarget *target)
+{
+	WoHttpTransfer *transfer;
+	CURL	   *easy;
+
+	/* handles kept for other targets give way, the longest idle first */
+	while (http->n_transfers >= http->max_in_flight &&
+		   !dlist_is_empty(&http->idle))
+		free_idle(http, dlist_head_element(WoHttpTransfer, node, &http->idle));
+
+	transfer = palloc0(sizeof(WoHttpTransfer));
+	easy = curl_easy_init();
+	if (easy == NULL ||
+		set_connection_options(easy, http, target) != 0 ||
+		set_request_options(easy, target) != 0 ||
+		set_callbacks(easy, http, transfer) != 0)
+		elog(ERROR, "could not set up a libcurl handle");
+
+	transfer->http = http;
+	transfer->easy = easy;
+	transfer->target = target;
+	transfer->setup = http->setup;
+	initStringInfo(&transfer->request.headers);
+	initStringInfo(&transfer->request.body);
+	transfer->excerpt_size = http->response_excerpt;
+	transfer->excerpt = palloc(Max(transfer->excerpt_size, 1));
+	transfer->max_lines = 0;
+	transfer->lines = palloc(sizeof(struct curl_slist));
+	http->n_transfers++;
+	target->n_transfers++;
+	return transfer;
+}
+
+/*
+ * Give out an empty request to a target.
+ */
+WoHttpRequest *
+wo_http_prepare(WoHttp *http, WoHttpTarget *target)
+{
+	WoHttpTransfer *transfer;
+
+	Assert(!target->is_dropped);
+	if (dlist_is_empty(&target->idle))
+		return &make_transfer(http, target)->request;
+
+	transfer = dlist_head_element(WoHttpTransfer, target_node, &target->idle);
+	dlist_delete(&transfer->node);
+	dlist_delete(&transfer->target_node);
+	resetStringInfo(&transfer->request.headers);
+	resetStringInfo(&transfer->request.body);
+	return &transfer->request;
+}
+
+/*
+ * Keep a transfer's handle for the next request, unless it is outdated.
+ */
+void
+wo_http_transfer_recycle(WoHttp *http, WoHttpTransfer *transfer)
+{
+	WoHttpTarget *target = transfer->target;
+
+	if (target->is_dropped || transfer->setup != http->setup ||
+		transfer->excerpt_size != http->response_excerpt ||
+		transfer->request.body.maxlen > KEPT_BUFFER ||
+		http->n_transfers > http->max_in_flight)
+	{
+		free_transfer(http, transfer);
+		return;
+	}
+	dlist_push_head(&target->idle, &transfer->target_node);
+	dlist_push_tail(&http->idle, &transfer->node);
+}
+
+/*
+ * Give back a request that will not be started.
+ */
+void
+wo_http_abandon(WoHttp *http, WoHttpRequest *request)
+{
+	wo_http_transfer_recycle(http, (WoHttpTransfer *) request);
+}
