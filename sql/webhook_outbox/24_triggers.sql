@@ -37,8 +37,9 @@ DECLARE
 BEGIN
   IF coalesce(array_ndims(schedule), 0) <> 1 OR cardinality(schedule) > 100 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = format('retry_schedule must be a list of 1 to 100 delays, not %L', schedule),
-      HINT = 'n delays make n + 1 attempts; webhook_outbox.exponential_schedule() builds such a list.';
+      MESSAGE = CASE WHEN cardinality(schedule) > 100 THEN format('retry_schedule has %s delays', cardinality(schedule))
+                     ELSE format('retry_schedule must be a list of delays, not %L', schedule) END,
+      HINT = '1 to 100 delays make 2 to 101 attempts; webhook_outbox.exponential_schedule() builds such a list.';
   END IF;
   FOREACH v_delay IN ARRAY schedule LOOP
     IF v_delay IS NULL OR extract(epoch FROM v_delay) NOT BETWEEN 0 AND 31557600 THEN
@@ -88,6 +89,9 @@ BEGIN
     v_hint := (SELECT format('Tiers: %s. Add others to webhook_outbox.tier.',
                              string_agg(format('%s (%s)', t.tier, t.name), ', ' ORDER BY t.tier))
                FROM webhook_outbox.tier t);
+  ELSIF array_ndims(p_new.event_types) > 1 THEN
+    v_message := format('event_types must be a plain list, not %L', p_new.event_types);
+    v_hint := 'For example {order.*,user.created}.';
   ELSIF p_new.body_format NOT IN ('envelope', 'standard', 'raw', 'cloudevents', 'cloudevents_binary') THEN
     v_message := format('body_format %L does not exist', p_new.body_format);
     v_hint := 'Use envelope, standard, raw, cloudevents or cloudevents_binary.';
@@ -213,7 +217,7 @@ BEGIN
     SELECT p.name INTO v_name FROM webhook_outbox.endpoint p WHERE p.endpoint_id = NEW.endpoint_id;
     RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
       MESSAGE = format('endpoint "%s" has 4 keys that sign, which is the most', v_name),
-      HINT = coalesce(format('The next one ends at %s. ', v_first), '')
+      HINT = coalesce(format('The next one ends at %s. ', date_trunc('second', v_first)), '')
              || 'Rotate with overlap => ''0'' to end the old ones now.';
   END IF;
   RETURN NEW;

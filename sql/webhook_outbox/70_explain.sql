@@ -97,6 +97,7 @@ BEGIN
   RETURN NEXT format('Endpoint "%s": ', v_name) || CASE
     WHEN p_status.state = 'delivered' THEN format('delivered at %s by attempt %s.', v_at, p_status.attempts)
     WHEN p_status.state = 'retrying' THEN format('attempt %s failed; the next is due at %s.', p_status.attempts, v_due)
+    WHEN p_status.state = 'cancelled' AND p_status.attempts = 0 THEN 'cancelled before its first attempt.'
     WHEN p_status.state = 'cancelled' THEN format('cancelled after %s.', v_tries)
     WHEN v_letter.reason = 'endpoint_deleted' THEN format('given up after %s, for the endpoint was deleted.', v_tries)
     WHEN v_letter.reason = 'event_lost' THEN format('given up after %s, for the event itself is lost.', v_tries)
@@ -133,9 +134,10 @@ AS $$
   SELECT format('Endpoint "%s" %s.', p_endpoint.name, CASE
     WHEN p_event.endpoint_id <> p_endpoint.endpoint_id THEN
       'does not get it: it is for one endpoint alone'
-    WHEN p_event.tenant IS DISTINCT FROM p_endpoint.tenant AND p_endpoint.tenant IS NOT NULL THEN
+    WHEN p_event.endpoint_id IS NULL AND p_endpoint.tenant IS NOT NULL
+         AND p_event.tenant IS DISTINCT FROM p_endpoint.tenant THEN
       format('does not get it: it takes only events of tenant "%s"', p_endpoint.tenant)
-    WHEN NOT webhook_outbox.type_matches(p_endpoint.event_types, p_event.type) THEN
+    WHEN p_event.endpoint_id IS NULL AND NOT webhook_outbox.type_matches(p_endpoint.event_types, p_event.type) THEN
       format('does not get it: its event_types %s do not match "%s"', p_endpoint.event_types, p_event.type)
     WHEN p_endpoint.created_at > p_event.created_at THEN
       format('matches, but was created later, at %s: replay() can send it', webhook_outbox.time_words(p_endpoint.created_at))

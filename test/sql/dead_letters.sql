@@ -24,12 +24,13 @@ $$;
 CREATE TEMP VIEW asked AS
   SELECT c.kind, c.origin, e.type, p.name AS endpoint, extract(epoch FROM c.due_at - min(c.due_at) OVER ())::int AS after_s
   FROM webhook_outbox.command c LEFT JOIN webhook_outbox.event e ON e.id = c.event_id
-  LEFT JOIN webhook_outbox.endpoint p USING (endpoint_id) ORDER BY c.command_id;
+  LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = c.endpoint_id ORDER BY c.command_id;
 CREATE TEMP VIEW letters AS
   SELECT endpoint_name, event_type, reason FROM webhook_outbox.dead_letter ORDER BY endpoint_name, event_id;
 SELECT pg_temp.give_up(:'first', :billing_id, 'attempts_exhausted', '2 days'),
        pg_temp.give_up(:'second', :billing_id, 'attempts_exhausted', '1 day'),
        pg_temp.give_up(:'first', :gone_id, 'endpoint_deleted', '1 day');
+SELECT old_snapshot AS before FROM webhook_outbox.cursor \gset
 UPDATE webhook_outbox.cursor SET (old_snapshot, new_snapshot) =
   (SELECT s, s FROM format('%1$s:%1$s:', pg_current_xact_id()::text::bigint + 1) f, CAST(f AS pg_snapshot) s);
 
@@ -99,6 +100,8 @@ SELECT webhook_outbox.cancel(:'second', 'crm') AS crm, webhook_outbox.cancel(:'s
 TABLE asked;
 SELECT webhook_outbox.cancel('01900000-0000-7000-8000-000000000000');
 SELECT webhook_outbox.cancel(:'second', 'nobody');
+
+UPDATE webhook_outbox.cursor SET old_snapshot = :'before', new_snapshot = :'before';
 
 -- A test event goes to one endpoint alone, whatever it subscribed to.
 SELECT webhook_outbox.send_test('crm') IS NOT NULL AS is_sent;

@@ -19,7 +19,9 @@ TABLE keys;
 SELECT name, is_deleted, count(*) > 0 AS is_told FROM webhook_outbox.endpoint_change GROUP BY 1, 2;
 
 -- Four sign at once; keys that ended do not count.
+\set VERBOSITY terse
 SELECT webhook_outbox.rotate_secret('billing', '1 s');
+\set VERBOSITY default
 UPDATE webhook_outbox.endpoint_secret SET expires_at = clock_timestamp() WHERE expires_at < now() + interval '2 hours';
 SELECT webhook_outbox.rotate_secret('billing') IS NOT NULL AS is_rotated;
 TABLE keys;
