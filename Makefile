@@ -36,14 +36,14 @@ MODULE_big = webhook_outbox
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 EXTENSION = webhook_outbox
-VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
-SCRIPT := sql/$(EXTENSION)--$(VERSION).sql
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
+SCRIPT := sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA_built = $(SCRIPT)
 DATA := $(sort $(wildcard sql/$(EXTENSION)--*--*.sql))
 
 # What the server calls by name is marked PGDLLEXPORT, which is empty before
 # PostgreSQL 16; nothing else leaves the library.
-PG_CPPFLAGS = -DWO_VERSION=\"$(VERSION)\" \
+PG_CPPFLAGS = -DWO_VERSION=\"$(EXTVERSION)\" \
 	'-DPGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden
 SHLIB_LINK = -lcurl -lcrypto

@@ -49,6 +49,7 @@ typedef struct WoEndpoint
 	double		jitter;
 	int			max_in_flight;
 	/* run time */
+	uint64		first_window;	/* events of earlier windows are not for it */
 	WoLane		lanes[WO_N_LANES];
 	int			n_in_flight;
 	int			n_retries_in_flight;

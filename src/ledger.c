@@ -112,14 +112,15 @@ static const Oid bury_endpoint_types[] = {
 static WoStatement bury_endpoint = {
 	"WITH gone AS (DELETE FROM webhook_outbox.delivery WHERE ctid = ANY ("
 	"ARRAY(SELECT ctid FROM webhook_outbox.delivery "
-	"WHERE endpoint_id = $1 AND state <> 'cancelled' LIMIT $3)) RETURNING *) "
-	"INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
+	"WHERE endpoint_id = $1 AND state <> 'cancelled' LIMIT $3)) RETURNING *), "
+	"buried AS (INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
 	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
 	"last_attempt_at, created_at) "
 	"SELECT g.event_id, g.endpoint_id, $2, e.type, e.tenant, "
 	"'endpoint_deleted', g.attempts, g.first_attempt_at, g.last_attempt_at, $4 "
 	"FROM gone g JOIN webhook_outbox.event e ON e.id = g.event_id "
-	"ON CONFLICT (endpoint_id, event_id) DO NOTHING",
+	"ON CONFLICT (endpoint_id, event_id) DO NOTHING) "
+	"SELECT count(*) FROM gone",
 	4, bury_endpoint_types, NULL
 };
 
@@ -407,12 +408,14 @@ wo_ledger_bury_endpoint(int64 endpoint_id, const char *name, int limit,
 						TimestampTz now)
 {
 	Datum		args[4];
+	bool		isnull;
 
 	args[0] = Int64GetDatum(endpoint_id);
 	args[1] = CStringGetTextDatum(name);
 	args[2] = Int64GetDatum(limit);
 	args[3] = TimestampTzGetDatum(now);
-	return (int) wo_txn_execute(&bury_endpoint, args, NULL);
+	wo_txn_execute(&bury_endpoint, args, NULL);
+	return (int) DatumGetInt64(wo_txn_value(0, 1, &isnull));
 }
 
 /*

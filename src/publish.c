@@ -23,6 +23,7 @@
 #include "check.h"
 #include "clock.h"
 #include "commands/trigger.h"
+#include "event.h"
 #include "fmgr.h"
 #include "headers.h"
 #include "miscadmin.h"
@@ -51,8 +52,8 @@ enum
 /* Slot that the default last gave in this backend; -1: none yet. */
 static int	last_slot = -1;
 
-PG_FUNCTION_INFO_V1(wo_sql_current_slot);
-PG_FUNCTION_INFO_V1(wo_sql_event_before_insert);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_current_slot);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_event_before_insert);
 
 /* Says once per session that nobody delivers what is inserted here. */
 static void

@@ -102,6 +102,7 @@ add_window(WoReader *reader, WoSnapshot *older, WoSnapshot *newer)
 	newer->n_refs++;			/* reader->seen holds the other one */
 	dlist_push_tail(&reader->windows, &window->node);
 	reader->reading = window;
+	reader->n_windows++;
 	if (reader->ranges)
 		pfree(reader->ranges);
 	reader->ranges = MemoryContextAlloc(reader->context,
@@ -428,7 +429,6 @@ drop_windows(WoReader *reader)
 		wo_snapshot_unref(window->older);
 		wo_snapshot_unref(window->newer);
 		pfree(window);
-		reader->is_moved = true;
 	}
 }
 
@@ -486,4 +486,7 @@ wo_reader_save(WoReader *reader, TimestampTz now)
 		wo_txn_execute(&save_cursor_anywhere, args, NULL) != 1)
 		elog(ERROR, "webhook_outbox.cursor has no row");
 	cursor_tid = *(ItemPointer) DatumGetPointer(wo_txn_value(0, 1, &isnull));
+	reader->n_since_saved = 0;
+	reader->is_moved = false;
+	reader->saved_at = now;
 }

@@ -131,7 +131,7 @@ wo_router_find(int64 endpoint_id)
 
 /* Finds an endpoint or makes it. */
 static WoEndpoint *
-find_or_create(int64 endpoint_id)
+find_or_create(int64 endpoint_id, uint64 first_window)
 {
 	bool		found;
 	EndpointEntry *entry = hash_search(endpoint_table, &endpoint_id,
@@ -142,6 +142,7 @@ find_or_create(int64 endpoint_id)
 		MemoryContext caller = MemoryContextSwitchTo(router_context);
 
 		entry->endpoint = wo_endpoint_create(endpoint_id);
+		entry->endpoint->first_window = first_window;
 		endpoints = lappend(endpoints, entry->endpoint);
 		MemoryContextSwitchTo(caller);
 	}
@@ -240,13 +241,14 @@ set_target(WoEndpoint *endpoint, uint64 row)
 
 /* Takes an endpoint over from a row of the last query. */
 static void
-take_endpoint(uint64 row)
+take_endpoint(uint64 row, uint64 first_window)
 {
 	bool		isnull;
 	WoEndpoint *endpoint;
 	MemoryContext caller;
 
-	endpoint = find_or_create(DatumGetInt64(wo_txn_value(row, 1, &isnull)));
+	endpoint = find_or_create(DatumGetInt64(wo_txn_value(row, 1, &isnull)),
+							  first_window);
 	if (endpoint->config_context)
 		MemoryContextDelete(endpoint->config_context);
 	endpoint->config_context =
@@ -312,11 +314,12 @@ note_changes(Datum *changed)
 
 /*
  * Loads what changed since the last call, or everything, under the
- * transaction's snapshot.  Returns whether there was anything; the caller
- * deals with wo_router_deleted and calls wo_router_forget_changes then.
+ * transaction's snapshot.  Endpoints that are new get events from the window
+ * first_window on.  Returns whether there was anything; the caller deals with
+ * wo_router_deleted and calls wo_router_forget_changes then.
  */
 bool
-wo_router_load(bool everything, TimestampTz now)
+wo_router_load(bool everything, TimestampTz now, uint64 first_window)
 {
 	Datum		args[2];
 	Datum	   *changed;
@@ -332,7 +335,7 @@ wo_router_load(bool everything, TimestampTz now)
 	args[1] = wo_txn_array(changed, NULL, n_changes, INT8OID);
 	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);
 	for (uint64 row = 0; row < n_rows; row++)
-		take_endpoint(row);
+		take_endpoint(row, first_window);
 	reset_routes();
 	return true;
 }

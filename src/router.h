@@ -21,7 +21,8 @@ typedef struct WoDeleted
 } WoDeleted;
 
 extern void wo_router_create(MemoryContext context);
-extern bool wo_router_load(bool everything, TimestampTz now);
+extern bool wo_router_load(bool everything, TimestampTz now,
+						   uint64 first_window);
 extern void wo_router_forget_changes(void);
 extern WoEndpoint *wo_router_find(int64 endpoint_id);
 extern List *wo_router_match(const WoEvent *event);

@@ -21,8 +21,11 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "registry.h"
+#include "storage/ipc.h"
 #include "settings.h"
 #include "txn.h"
 #include "utils/acl.h"
@@ -30,12 +33,19 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 bool		wo_is_dispatcher = false;
+
+/* A catalog change was announced that may have been DROP EXTENSION. */
+static bool is_catalog_changed = false;
+static Oid	event_table = InvalidOid;	/* OID of webhook_outbox.event */
+
+static MemoryContext caller_context;	/* valid inside a transaction */
 
 /* Role to work as; found once the first transaction looked it up. */
 static Oid	work_role = InvalidOid;
@@ -113,6 +123,63 @@ wo_txn_find_extension(Oid *owner, Oid *namespace_id)
 	return HeapTupleIsValid(tuple);
 }
 
+static void
+note_catalog_change(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == event_table)
+		is_catalog_changed = true;
+}
+
+/* Watches for DROP EXTENSION from now on.  Must be in a transaction. */
+void
+wo_txn_watch_extension(Oid namespace_id)
+{
+	event_table = get_relname_relid("event", namespace_id);
+	CacheRegisterRelcacheCallback(note_catalog_change, (Datum) 0);
+}
+
+/* The role may have been changed by a reload. */
+void
+wo_txn_forget_role(void)
+{
+	work_role = InvalidOid;
+}
+
+/*
+ * Ends the process when the extension was dropped: an orderly end, and the
+ * launcher does not start another before somebody creates it again.
+ */
+static void
+exit_if_dropped(void)
+{
+	Oid			owner;
+	Oid			namespace_id;
+	WoDatabase *database;
+
+	is_catalog_changed = false;
+	if (wo_txn_find_extension(&owner, &namespace_id))
+		return;
+	database = wo_registry_find(MyDatabaseId, true);
+	if (database != NULL)
+		database->presence = WO_PRESENCE_ABSENT;
+	ereport(LOG,
+			(errmsg("webhook_outbox dispatcher ends: the extension was dropped from database \"%s\"",
+					get_database_name(MyDatabaseId))));
+	proc_exit(0);
+}
+
+/*
+ * Ends the process in an orderly way if the extension is gone.  For after an
+ * error that may come from that; outside a transaction.
+ */
+void
+wo_txn_check_extension(void)
+{
+	StartTransactionCommand();
+	exit_if_dropped();
+	CommitTransactionCommand();
+}
+
 /* Works as webhook_outbox.role, or else as the extension's owner. */
 static void
 assume_role(void)
@@ -140,7 +207,10 @@ wo_txn_begin(const char *activity)
 {
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, activity);
+	caller_context = CurrentMemoryContext;
 	StartTransactionCommand();
+	if (is_catalog_changed)
+		exit_if_dropped();
 	assume_role();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -155,6 +225,7 @@ wo_txn_commit(void)
 	SPI_finish();
 	SetUserIdAndSecContext(saved_role, saved_context);
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller_context);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

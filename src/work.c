@@ -13,6 +13,23 @@
 #include "endpoint.h"
 #include "work.h"
 
+int			wo_n_open_deliveries = 0;
+
+static void
+open_delivery(WoLogEvent *log)
+{
+	log->n_open++;
+	wo_n_open_deliveries++;
+}
+
+static void
+close_delivery(WoLogEvent *log)
+{
+	Assert(log->n_open > 0);
+	log->n_open--;
+	wo_n_open_deliveries--;
+}
+
 /* Makes a delivery of an event, in the current context. */
 WoDelivery *
 wo_delivery_create(WoEndpoint *endpoint, WoLogEvent *log)
@@ -25,7 +42,7 @@ wo_delivery_create(WoEndpoint *endpoint, WoLogEvent *log)
 	delivery->due_at = log->event.created_at;
 	dlist_push_tail(&log->deliveries, &delivery->event_node);
 	if (log->window)
-		log->n_open++;
+		open_delivery(log);
 	else
 		delivery->is_stored = true;
 	return delivery;
@@ -37,9 +54,8 @@ wo_delivery_mark_stored(WoDelivery *delivery)
 {
 	if (delivery->is_stored)
 		return;
-	Assert(delivery->log->n_open > 0);
 	delivery->is_stored = true;
-	delivery->log->n_open--;
+	close_delivery(delivery->log);
 }
 
 /* Frees the event unless somebody still needs it. */
@@ -58,7 +74,7 @@ wo_delivery_free(WoDelivery *delivery)
 
 	Assert(!delivery->is_queued);
 	if (!delivery->is_stored)
-		log->n_open--;
+		close_delivery(log);
 	dlist_delete(&delivery->event_node);
 	pfree(delivery);
 	wo_log_event_let_go(log);

@@ -48,9 +48,11 @@ typedef struct WoDelivery
 	dlist_node	event_node;		/* in log->deliveries */
 	dlist_node	queue_node;		/* in a lane's queue, while it waits there */
 	bool		is_queued;		/* queue_node is linked */
+	bool		is_in_flight;	/* a sender has it */
 	bool		is_stored;		/* has a row in webhook_outbox.delivery */
 	bool		is_retry;		/* which lane it belongs to */
 	bool		is_cancelled;	/* by SQL, while in flight */
+	bool		is_parking;		/* its row is about to be written */
 	int			n_attempts;		/* made before */
 	int			schedule_step;	/* delays of the schedule used up */
 	const char *origin;			/* "event", "redelivery", "replay" */
@@ -78,6 +80,9 @@ typedef struct WoRecord
 	TimestampTz next_attempt_at;	/* valid for WO_VERDICT_RETRY */
 	const char *reason;			/* of the dead letter */
 } WoRecord;
+
+/* Deliveries in memory that only the cursor covers. */
+extern int	wo_n_open_deliveries;
 
 extern WoDelivery *wo_delivery_create(struct WoEndpoint *endpoint,
 									  WoLogEvent *log);

@@ -2,11 +2,20 @@
 -- transactions only (cursor, ring_leaf), and endpoint_change: loading endpoint makes it anew. Of the two rings the leaves
 -- hold the rows.
 
-SELECT pg_catalog.pg_extension_config_dump(('webhook_outbox.' || t)::pg_catalog.regclass, '')
-FROM unnest('{endpoint,endpoint_endpoint_id_seq,endpoint_secret,endpoint_secret_secret_id_seq,
-              event_0,event_1,event_2,event_3,event_4,event_5,event_6,event_7,event_kept,
-              attempt_0,attempt_1,attempt_2,attempt_3,attempt_4,attempt_5,attempt_6,attempt_7,
-              delivery,dead_letter,command,command_command_id_seq,operation}'::text[]) t;
+DO $$
+DECLARE
+  v_table text;
+BEGIN
+  -- One call a statement: a second one in the same statement would not see the first one's row.
+  FOREACH v_table IN ARRAY '{endpoint,endpoint_endpoint_id_seq,endpoint_secret,endpoint_secret_secret_id_seq,
+                             event_0,event_1,event_2,event_3,event_4,event_5,event_6,event_7,event_kept,
+                             attempt_0,attempt_1,attempt_2,attempt_3,attempt_4,attempt_5,attempt_6,attempt_7,
+                             delivery,dead_letter,command,command_command_id_seq,operation}'::text[]
+  LOOP
+    PERFORM pg_catalog.pg_extension_config_dump(('webhook_outbox.' || v_table)::pg_catalog.regclass, '');
+  END LOOP;
+END
+$$;
 
 -- The tiers that come with the extension are there when a dump is loaded. One that still is as it came is not dumped; one
 -- that was changed is, and replaces what CREATE EXTENSION made.

@@ -1,0 +1,323 @@
+/*-------------------------------------------------------------------------
+ *
+ * backlog.c
+ *	  The deliveries that wait in webhook_outbox.delivery.
+ *
+ * Per endpoint and lane the dispatcher keeps in memory when the next row is
+ * due, and looks only then, and only beyond the rows that it has taken
+ * already: it is the one that schedules, so nothing due can appear before
+ * that bound but by a command, which rewinds it.  A full look follows every
+ * minute all the same, for clocks that step.
+ *
+ * Stored deliveries that are in memory stand in a hash, so that a look from
+ * the start does not take them twice.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "backlog.h"
+#include "catalog/pg_type_d.h"
+#include "reader.h"
+#include "router.h"
+#include "txn.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+typedef struct Key
+{
+	pg_uuid_t	event_id;
+	int64		endpoint_id;
+} Key;
+
+typedef struct Entry
+{
+	Key			key;			/* hash key */
+	WoDelivery *delivery;
+} Entry;
+
+static MemoryContext backlog_context;
+static HTAB *stored;			/* of Entry: stored and in memory */
+static List *lost = NIL;		/* of Key *: their event's row is gone */
+
+static const char *const lane_state[WO_N_LANES] = {"parked", "retrying"};
+
+static WoStatement look_all = {
+	"SELECT e.endpoint_id, "
+	"(SELECT next_attempt_at FROM webhook_outbox.delivery d "
+	"WHERE d.endpoint_id = e.endpoint_id AND d.state = 'parked' "
+	"ORDER BY next_attempt_at LIMIT 1), "
+	"(SELECT next_attempt_at FROM webhook_outbox.delivery d "
+	"WHERE d.endpoint_id = e.endpoint_id AND d.state = 'retrying' "
+	"ORDER BY next_attempt_at LIMIT 1) "
+	"FROM webhook_outbox.endpoint e", 0, NULL, NULL
+};
+
+/* Columns before those of the event. */
+enum
+{
+	COL_EVENT_ID = 1, COL_NEXT_ATTEMPT_AT, COL_ATTEMPTS, COL_SCHEDULE_STEP,
+	COL_FIRST_ATTEMPT_AT, COL_ORIGIN, COL_EVENT
+};
+
+static const Oid load_types[] = {
+	INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID, INT8OID
+};
+static WoStatement load_rows = {
+	"SELECT d.event_id, d.next_attempt_at, d.attempts, d.schedule_step, "
+	"d.first_attempt_at, d.origin, " WO_EVENT_COLUMNS " FROM ("
+	"SELECT * FROM webhook_outbox.delivery "
+	"WHERE endpoint_id = $1 AND state = $2 "
+	"AND (next_attempt_at, event_id) > ($3, $4) "
+	"ORDER BY next_attempt_at, event_id LIMIT $5) d "
+	"LEFT JOIN webhook_outbox.event e ON e.id = d.event_id "
+	"ORDER BY d.next_attempt_at, d.event_id",
+	5, load_types, NULL
+};
+
+static const Oid lost_types[] = {UUIDOID, INT8OID, TIMESTAMPTZOID};
+static WoStatement bury_lost = {
+	"WITH gone AS (DELETE FROM webhook_outbox.delivery "
+	"WHERE event_id = $1 AND endpoint_id = $2 RETURNING *) "
+	"INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
+	"endpoint_name, event_type, reason, attempts, first_attempt_at, "
+	"last_attempt_at, created_at) SELECT g.event_id, g.endpoint_id, "
+	"coalesce((SELECT name FROM webhook_outbox.endpoint e "
+	"WHERE e.endpoint_id = g.endpoint_id), ''), '', 'event_lost', "
+	"g.attempts, g.first_attempt_at, g.last_attempt_at, $3 FROM gone g "
+	"ON CONFLICT (endpoint_id, event_id) DO NOTHING",
+	3, lost_types, NULL
+};
+
+/* Makes an empty backlog.  Called once, when the dispatcher starts. */
+void
+wo_backlog_create(MemoryContext context)
+{
+	HASHCTL		ctl;
+
+	backlog_context = context;
+	ctl.keysize = sizeof(Key);
+	ctl.entrysize = sizeof(Entry);
+	ctl.hcxt = context;
+	stored = hash_create("webhook_outbox stored deliveries", 1024, &ctl,
+						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static Key
+key_of(const pg_uuid_t *event_id, int64 endpoint_id)
+{
+	Key			key;
+
+	memset(&key, 0, sizeof(Key));
+	key.event_id = *event_id;
+	key.endpoint_id = endpoint_id;
+	return key;
+}
+
+/* Remembers a stored delivery that is in memory. */
+void
+wo_backlog_add(WoDelivery *delivery)
+{
+	Key			key = key_of(&delivery->log->event.id,
+							 delivery->endpoint->endpoint_id);
+	Entry	   *entry = hash_search(stored, &key, HASH_ENTER, NULL);
+
+	entry->delivery = delivery;
+}
+
+/* Forgets it: it leaves memory. */
+void
+wo_backlog_remove(WoDelivery *delivery)
+{
+	Key			key = key_of(&delivery->log->event.id,
+							 delivery->endpoint->endpoint_id);
+
+	hash_search(stored, &key, HASH_REMOVE, NULL);
+}
+
+/* Finds a stored delivery in memory; NULL when there is none. */
+WoDelivery *
+wo_backlog_find(const pg_uuid_t *event_id, int64 endpoint_id)
+{
+	Key			key = key_of(event_id, endpoint_id);
+	Entry	   *entry = hash_search(stored, &key, HASH_FIND, NULL);
+
+	return entry ? entry->delivery : NULL;
+}
+
+/* Lists all stored deliveries of an event that are in memory. */
+List *
+wo_backlog_find_event(const pg_uuid_t *event_id)
+{
+	HASH_SEQ_STATUS scan;
+	Entry	   *entry;
+	List	   *found = NIL;
+
+	hash_seq_init(&scan, stored);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (memcmp(&entry->key.event_id, event_id, sizeof(pg_uuid_t)) == 0)
+			found = lappend(found, entry->delivery);
+	}
+	return found;
+}
+
+static void
+look_at_lane(WoLane *lane, uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = wo_txn_value(row, column, &isnull);
+
+	lane->next_due_at = DT_NOEND;
+	if (!isnull)
+		wo_lane_rewind(lane, DatumGetTimestampTz(value));
+}
+
+/* Looks when the next row of every endpoint is due, from the start. */
+void
+wo_backlog_look(void)
+{
+	uint64		n_rows = wo_txn_query(&look_all, NULL, NULL, 0);
+
+	for (uint64 row = 0; row < n_rows; row++)
+	{
+		bool		isnull;
+		int64		id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
+		WoEndpoint *endpoint = wo_router_find(id);
+
+		for (int kind = 0; endpoint && kind < WO_N_LANES; kind++)
+			look_at_lane(&endpoint->lanes[kind], row, 2 + kind);
+	}
+}
+
+static const char *
+origin_of(uint64 row)
+{
+	char	   *origin = wo_txn_text(row, COL_ORIGIN);
+
+	if (strcmp(origin, "redelivery") == 0)
+		return "redelivery";
+	return strcmp(origin, "replay") == 0 ? "replay" : "event";
+}
+
+static void
+take_row(WoEndpoint *endpoint, WoLaneKind kind, uint64 row, TimestampTz due_at)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		isnull;
+	Datum		first_at;
+	WoLogEvent *log = wo_reader_make_event(backlog_context, row, COL_EVENT);
+	WoDelivery *delivery;
+
+	MemoryContextSwitchTo(backlog_context);
+	delivery = wo_delivery_create(endpoint, log);
+	MemoryContextSwitchTo(caller);
+	delivery->is_retry = (kind == WO_LANE_RETRY);
+	delivery->n_attempts = DatumGetInt32(wo_txn_value(row, COL_ATTEMPTS,
+													  &isnull));
+	delivery->schedule_step =
+		DatumGetInt32(wo_txn_value(row, COL_SCHEDULE_STEP, &isnull));
+	first_at = wo_txn_value(row, COL_FIRST_ATTEMPT_AT, &isnull);
+	delivery->first_attempt_at = isnull ? 0 : DatumGetTimestampTz(first_at);
+	delivery->origin = origin_of(row);
+	/* A parked event has waited since it was published. */
+	if (delivery->n_attempts > 0 || strcmp(delivery->origin, "event") != 0)
+		delivery->due_at = due_at;
+	wo_backlog_add(delivery);
+	wo_endpoint_enqueue(endpoint, delivery);
+}
+
+static void
+note_lost(const pg_uuid_t *event_id, int64 endpoint_id)
+{
+	Key		   *key = MemoryContextAlloc(backlog_context, sizeof(Key));
+	MemoryContext caller = MemoryContextSwitchTo(backlog_context);
+
+	*key = key_of(event_id, endpoint_id);
+	lost = lappend(lost, key);
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Loads at most limit rows of a lane that are due, beyond its bound, and
+ * enqueues them.  Returns how many were queued; sets when the next is due.
+ */
+int
+wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
+				int limit)
+{
+	WoLane	   *lane = &endpoint->lanes[kind];
+	Datum		args[5];
+	uint64		n_rows;
+	int			n_taken = 0;
+
+	args[0] = Int64GetDatum(endpoint->endpoint_id);
+	args[1] = CStringGetTextDatum(lane_state[kind]);
+	args[2] = TimestampTzGetDatum(lane->bound_at);
+	args[3] = UUIDPGetDatum(&lane->bound_id);
+	args[4] = Int64GetDatum(limit);
+	n_rows = wo_txn_query(&load_rows, args, NULL, 0);
+	if (n_rows < limit)
+		lane->next_due_at = DT_NOEND;
+	for (uint64 row = 0; row < n_rows; row++)
+	{
+		bool		isnull;
+		pg_uuid_t	id = *DatumGetUUIDP(wo_txn_value(row, COL_EVENT_ID,
+													 &isnull));
+		TimestampTz due_at =
+			DatumGetTimestampTz(wo_txn_value(row, COL_NEXT_ATTEMPT_AT,
+											 &isnull));
+
+		lane->next_due_at = due_at;
+		if (due_at > now)
+			break;
+		lane->bound_at = due_at;
+		lane->bound_id = id;
+		(void) wo_txn_value(row, COL_EVENT, &isnull);
+		if (isnull)
+			note_lost(&id, endpoint->endpoint_id);
+		else if (!wo_backlog_find(&id, endpoint->endpoint_id))
+		{
+			take_row(endpoint, kind, row, due_at);
+			n_taken++;
+		}
+		if (row == n_rows - 1 && n_rows < limit)
+			lane->next_due_at = DT_NOEND;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return n_taken;
+}
+
+/* Did a load meet deliveries whose event is gone? */
+bool
+wo_backlog_has_lost(void)
+{
+	return lost != NIL;
+}
+
+/* Turns those into dead letters, in the open transaction. */
+void
+wo_backlog_bury_lost(TimestampTz now)
+{
+	ListCell   *cell;
+
+	foreach(cell, lost)
+	{
+		Key		   *key = lfirst(cell);
+		Datum		args[3];
+
+		args[0] = UUIDPGetDatum(&key->event_id);
+		args[1] = Int64GetDatum(key->endpoint_id);
+		args[2] = TimestampTzGetDatum(now);
+		wo_txn_execute(&bury_lost, args, NULL);
+	}
+}
+
+/* Forgets them, once that is committed. */
+void
+wo_backlog_forget_lost(void)
+{
+	list_free_deep(lost);
+	lost = NIL;
+}

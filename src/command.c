@@ -1,0 +1,220 @@
+/*-------------------------------------------------------------------------
+ *
+ * command.c
+ *	  What SQL functions ask of the dispatcher: send again, cancel.
+ *
+ * Functions insert rows into webhook_outbox.command in the caller's
+ * transaction; nobody but the dispatcher touches delivery, so no lock of a
+ * user's open transaction can hold it up.
+ *
+ * A command about an event that the reader has not reached yet is deferred:
+ * its row stays, its number is remembered, and it is recalled when the event
+ * has been routed.  Commands are not read by "command_id > last": numbers do
+ * not commit in order.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "columns.h"
+#include "command.h"
+#include "ring.h"
+#include "txn.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static MemoryContext command_context;
+static List *deferred = NIL;	/* of WoCommand * */
+
+static const Oid read_types[] = {INT8ARRAYOID, INT8OID};
+static WoStatement read_commands = {
+	"SELECT c.command_id, c.kind = 'cancel', c.event_id, "
+	"coalesce(c.endpoint_id, 0), c.due_at, e.xid, e.slot FROM ("
+	"SELECT * FROM webhook_outbox.command "
+	"WHERE command_id <> ALL ($1) ORDER BY command_id LIMIT $2) c "
+	"LEFT JOIN webhook_outbox.event e ON e.id = c.event_id "
+	"ORDER BY c.command_id", 2, read_types, NULL
+};
+
+static const Oid send_types[] = {INT8ARRAYOID};
+static WoStatement send_again = {
+	"INSERT INTO webhook_outbox.delivery AS d (endpoint_id, event_id, "
+	"next_attempt_at, state, origin, attempts) "
+	"SELECT DISTINCT ON (c.endpoint_id, c.event_id) c.endpoint_id, "
+	"c.event_id, c.due_at, 'parked', c.origin, coalesce((SELECT max(a.number) "
+	"FROM webhook_outbox.attempt a WHERE a.event_id = c.event_id "
+	"AND a.endpoint_id = c.endpoint_id), 0) "
+	"FROM webhook_outbox.command c WHERE c.command_id = ANY ($1) "
+	"ORDER BY c.endpoint_id, c.event_id, c.command_id DESC "
+	"ON CONFLICT (endpoint_id, event_id) DO UPDATE SET "
+	"next_attempt_at = excluded.next_attempt_at, state = excluded.state, "
+	"origin = excluded.origin, schedule_step = 0, "
+	"attempts = greatest(d.attempts, excluded.attempts)",
+	1, send_types, NULL
+};
+
+static const Oid cancel_types[] = {UUIDARRAYOID, INT8ARRAYOID};
+static WoStatement cancel_rows = {
+	"UPDATE webhook_outbox.delivery d "
+	"SET state = 'cancelled', next_attempt_at = 'infinity' "
+	"FROM unnest($1, $2) AS c (event_id, endpoint_id) "
+	"WHERE d.event_id = c.event_id AND d.state <> 'cancelled' "
+	"AND (c.endpoint_id = 0 OR d.endpoint_id = c.endpoint_id)",
+	2, cancel_types, NULL
+};
+
+static const Oid delete_types[] = {INT8ARRAYOID};
+static WoStatement delete_commands = {
+	"DELETE FROM webhook_outbox.command WHERE command_id = ANY ($1)",
+	1, delete_types, NULL
+};
+
+/* Called once, when the dispatcher starts. */
+void
+wo_command_create(MemoryContext context)
+{
+	command_context = context;
+}
+
+static Datum
+ids_of_deferred(void)
+{
+	int			n = list_length(deferred);
+	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		ids[i] = Int64GetDatum(((WoCommand *) list_nth(deferred, i))->command_id);
+	return wo_txn_array(ids, NULL, n, INT8OID);
+}
+
+/* An event in event_kept has turn 0: it was read long ago. */
+static int64
+turn_of_slot(int slot)
+{
+	int			n;
+	const WoLeaf *leaves = wo_ring_event_leaves(&n);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (leaves[i].slot == slot)
+			return leaves[i].turn;
+	}
+	return 0;
+}
+
+/* Reads commands that are not deferred; returns how many, at most limit. */
+int
+wo_command_read(WoCommand *commands, int limit)
+{
+	Datum		args[2];
+	uint64		n_rows;
+
+	args[0] = ids_of_deferred();
+	args[1] = Int64GetDatum(limit);
+	n_rows = wo_txn_query(&read_commands, args, NULL, 0);
+	for (uint64 row = 0; row < n_rows; row++)
+	{
+		WoCommand  *command = &commands[row];
+		bool		isnull;
+		Datum		slot;
+
+		command->command_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
+		command->is_cancel = DatumGetBool(wo_txn_value(row, 2, &isnull));
+		command->event_id = *DatumGetUUIDP(wo_txn_value(row, 3, &isnull));
+		command->endpoint_id = DatumGetInt64(wo_txn_value(row, 4, &isnull));
+		command->due_at = DatumGetTimestampTz(wo_txn_value(row, 5, &isnull));
+		command->position.id = command->event_id;
+		command->position.xid = DatumGetUInt64(wo_txn_value(row, 6, &isnull));
+		slot = wo_txn_value(row, 7, &isnull);
+		command->has_event = !isnull;
+		command->position.turn = isnull ? 0 : turn_of_slot(DatumGetInt16(slot));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return (int) n_rows;
+}
+
+static Datum
+command_ids(WoCommand **commands, int n)
+{
+	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		ids[i] = Int64GetDatum(commands[i]->command_id);
+	return wo_txn_array(ids, NULL, n, INT8OID);
+}
+
+static void
+cancel(WoCommand **cancels, int n)
+{
+	WoColumns	columns;
+	Datum		args[WO_MAX_COLUMNS];
+
+	wo_columns_init(&columns, cancel_types, lengthof(cancel_types), n);
+	for (int i = 0; i < n; i++)
+	{
+		wo_columns_add(&columns, UUIDPGetDatum(&cancels[i]->event_id), false);
+		wo_columns_add(&columns, Int64GetDatum(cancels[i]->endpoint_id),
+					   false);
+		wo_columns_end_row(&columns);
+	}
+	wo_columns_arrays(&columns, args);
+	wo_txn_execute(&cancel_rows, args, NULL);
+}
+
+/* Applies commands to the table and deletes those done, in the transaction. */
+void
+wo_command_apply(WoCommand **sends, int n_sends, WoCommand **cancels,
+				 int n_cancels, WoCommand **done, int n_done)
+{
+	Datum		arg;
+
+	if (n_sends > 0)
+	{
+		arg = command_ids(sends, n_sends);
+		wo_txn_execute(&send_again, &arg, NULL);
+	}
+	if (n_cancels > 0)
+		cancel(cancels, n_cancels);
+	arg = command_ids(done, n_done);
+	wo_txn_execute(&delete_commands, &arg, NULL);
+}
+
+/* Remembers a command whose event the reader has not reached. */
+void
+wo_command_defer(const WoCommand *command)
+{
+	MemoryContext caller = MemoryContextSwitchTo(command_context);
+	WoCommand  *copy = palloc(sizeof(WoCommand));
+
+	*copy = *command;
+	deferred = lappend(deferred, copy);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Is any command deferred? */
+bool
+wo_command_has_deferred(void)
+{
+	return deferred != NIL;
+}
+
+/* The event was read: forget its deferrals.  Returns whether it had any. */
+bool
+wo_command_recall(const pg_uuid_t *event_id)
+{
+	ListCell   *cell;
+	bool		found = false;
+
+	foreach(cell, deferred)
+	{
+		WoCommand  *command = lfirst(cell);
+
+		if (memcmp(&command->event_id, event_id, sizeof(pg_uuid_t)) != 0)
+			continue;
+		deferred = foreach_delete_current(deferred, cell);
+		pfree(command);
+		found = true;
+	}
+	return found;
+}

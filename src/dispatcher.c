@@ -1,0 +1,406 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatcher.c
+ *	  The process that owns a database's deliveries.
+ *
+ * One per database that has the extension, started by the launcher.  It is
+ * the only one that reads the log and the only writer of delivery, attempt
+ * and the cursor, so all its state is consistent without locks.  It speaks
+ * SQL and never HTTP; senders do the reverse.
+ *
+ * No transaction is open while it waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "backlog.h"
+#include "command.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "dispatcher.h"
+#include "flight.h"
+#include "ledger.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "ring.h"
+#include "router.h"
+#include "senders.h"
+#include "settings.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "txn.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/timestamp.h"
+
+PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
+
+#define MAINTENANCE_US		USECS_PER_SEC
+#define FORGET_US			USECS_PER_MINUTE
+#define PUBLISH_US			(USECS_PER_SEC / 4)
+#define RATE_US				USECS_PER_SEC
+
+/* A sender that is coming up or to be replaced is looked at so often. */
+#define SENDER_WATCH_US		(USECS_PER_SEC / 20)
+
+/* At a stop, requests under way get so long to end before they are cut. */
+#define STOP_GRACE_US		(3 * USECS_PER_SEC / 2)
+
+static WoDatabase *my_database = NULL;
+
+/* before_shmem_exit: the launcher may start another one. */
+static void
+leave_registry(int code, Datum arg)
+{
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	my_database->pid = 0;
+	my_database->n_senders = 0;
+	my_database->n_in_flight = 0;
+	my_database->per_second = 0;
+	memset(my_database->senders, 0, sizeof(my_database->senders));
+	strlcpy(my_database->state, "stopped", WO_STATE_LEN);
+	LWLockRelease(wo_registry->lock);
+	pg_atomic_write_u32(&my_database->dispatcher, WO_NO_PROC);
+	wo_registry_wake(pg_atomic_read_u32(&wo_registry->launcher));
+}
+
+/* Becomes the dispatcher of this database; exits if there is one. */
+static void
+join_registry(void)
+{
+	my_database = wo_registry_find(MyDatabaseId, true);
+	if (my_database == NULL)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many databases use webhook_outbox"),
+				 errhint("Raise webhook_outbox.max_databases and restart the server.")));
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	if (my_database->pid != 0)
+	{
+		LWLockRelease(wo_registry->lock);
+		proc_exit(0);
+	}
+	my_database->pid = MyProcPid;
+	my_database->started_at = GetCurrentTimestamp();
+	my_database->n_starts++;
+	my_database->n_delivered = my_database->n_failed = 0;
+	strlcpy(my_database->state, "starting", WO_STATE_LEN);
+	LWLockRelease(wo_registry->lock);
+	before_shmem_exit(leave_registry, (Datum) 0);
+	pg_atomic_write_u32(&my_database->dispatcher, WO_MY_PROC_NUMBER);
+}
+
+/* Exits, and tells the launcher, when this database has no extension. */
+static void
+require_extension(void)
+{
+	Oid			owner;
+	Oid			namespace_id = InvalidOid;
+	bool		found;
+
+	StartTransactionCommand();
+	found = wo_txn_find_extension(&owner, &namespace_id);
+	if (found)
+		wo_txn_watch_extension(namespace_id);
+	CommitTransactionCommand();
+	my_database->presence = found ? WO_PRESENCE_PRESENT : WO_PRESENCE_ABSENT;
+	if (!found)
+		proc_exit(0);
+}
+
+/*
+ * Recovery is where every start begins: the cursor says how far the last
+ * dispatcher got, and the reader skips what it had recorded beyond that.
+ */
+static WoDispatcher *
+start(MemoryContext context)
+{
+	WoDispatcher *d = MemoryContextAllocZero(context, sizeof(WoDispatcher));
+
+	d->context = context;
+	d->database = my_database;
+	d->now = GetCurrentTimestamp();
+	dlist_init(&d->ready);
+	d->wants = WO_WANT_EVENTS | WO_WANT_COMMANDS | WO_WANT_ENDPOINTS;
+	d->next_load_at = d->now;
+	d->next_look_at = d->now + USECS_PER_MINUTE;
+	d->next_poll_at = d->now;
+	d->next_maintenance_at = d->now;
+	wo_router_create(context);
+	wo_backlog_create(context);
+	wo_command_create(context);
+	wo_flight_create(context);
+	wo_flight_resize(wo_max_in_flight);
+	wo_settle_create(d);
+	wo_senders_create(my_database);
+	d->reader = wo_reader_create(context);
+	wo_txn_begin("recovering");
+	wo_ring_load(my_database);
+	wo_reader_load(d->reader);
+	wo_txn_commit();
+	return d;
+}
+
+static void
+obey_reload(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	wo_txn_forget_role();
+	wo_flight_resize(wo_max_in_flight);
+}
+
+/* Collects what commits have announced, and polls now and then. */
+static void
+notice_wants(WoDispatcher *d)
+{
+	d->wants |= pg_atomic_exchange_u32(&d->database->wants, 0) &
+		(WO_WANT_EVENTS | WO_WANT_COMMANDS | WO_WANT_ENDPOINTS);
+	d->is_polling = d->now >= d->next_poll_at;
+	if (!d->is_polling)
+		return;
+	d->wants |= WO_WANT_EVENTS | WO_WANT_ENDPOINTS;
+	d->next_poll_at = d->now + wo_poll_interval * INT64CONST(1000);
+}
+
+static bool
+may_deliver(const WoDispatcher *d)
+{
+	return wo_enabled && !d->is_stopping && !d->is_stuck;
+}
+
+/* Has the reader more to read right now, and room for it? */
+static bool
+wants_to_read(const WoDispatcher *d)
+{
+	return (d->wants & (WO_WANT_EVENTS | WO_WANT_ENDPOINTS)) ||
+		d->reader->reading != NULL;
+}
+
+static void
+take_in(WoDispatcher *d)
+{
+	if (wants_to_read(d))
+		wo_intake_events(d);
+	if (d->wants & WO_WANT_COMMANDS)
+		wo_intake_commands(d);
+	wo_intake_due(d);
+	wo_intake_relieve(d);
+}
+
+/* Turns rings, empties leaves, forgets old operations. */
+static void
+maintain(WoDispatcher *d)
+{
+	static TimestampTz next_forget_at = 0;
+	static const char *last_problem = NULL;
+	const char *problem;
+
+	if (d->now < d->next_maintenance_at)
+		return;
+	d->next_maintenance_at = d->now + MAINTENANCE_US;
+	/* Emptying waits for the cursor on disk: see that it goes there. */
+	if (wo_ring_maintain(d->database, d->now, &problem))
+		d->reader->is_moved = true;
+	if (problem != last_problem && problem != NULL)
+	{
+		ereport(LOG, (errmsg("webhook_outbox keeps events longer: %s", problem)));
+		wo_registry_set_error(d->database, problem);
+	}
+	last_problem = problem;
+	if (d->now < next_forget_at)
+		return;
+	next_forget_at = d->now + FORGET_US;
+	wo_txn_begin("forgetting old operation_ids");
+	wo_ledger_forget_operations(d->now, wo_operation_retention);
+	wo_txn_commit();
+}
+
+static const char *
+state_name(const WoDispatcher *d)
+{
+	if (d->is_stopping)
+		return "stopping";
+	if (d->is_stuck)
+		return "not sending: attempts cannot be recorded, see last_error";
+	if (!wo_enabled)
+		return "not sending: webhook_outbox.enabled is off";
+	if (wo_flight_n_used() > 0 || d->reader->n_events > 0)
+		return "delivering";
+	return "idle";
+}
+
+/* Shows in shared memory what is going on. */
+static void
+publish(WoDispatcher *d)
+{
+	static TimestampTz next_at = 0;
+	static TimestampTz rate_at = 0;
+	static uint64 rate_base = 0;
+
+	if (d->now < next_at)
+		return;
+	next_at = d->now + PUBLISH_US;
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	strlcpy(d->database->state, state_name(d), WO_STATE_LEN);
+	d->database->n_delivered = d->n_delivered;
+	d->database->n_failed = d->n_failed;
+	d->database->n_in_flight = wo_flight_n_used();
+	if (d->now - rate_at >= RATE_US)
+	{
+		d->database->per_second = (d->n_delivered - rate_base) *
+			(float) USECS_PER_SEC / Max(d->now - rate_at, 1);
+		rate_base = d->n_delivered;
+		rate_at = d->now;
+	}
+	wo_senders_publish();
+	LWLockRelease(wo_registry->lock);
+}
+
+static int
+timeout_ms(WoDispatcher *d)
+{
+	TimestampTz until = Min(d->next_poll_at, wo_settle_deadline());
+
+	if (may_deliver(d))
+	{
+		until = Min(until, d->next_load_at);
+		if (wants_to_read(d) &&
+			d->reader->n_events < wo_window_events / 2)
+			return 0;
+	}
+	if (wo_senders_n_live() < wo_senders || d->is_stopping ||
+		!wo_senders_all_running())
+		until = Min(until, d->now + SENDER_WATCH_US);
+	if (until <= d->now)
+		return 0;
+	return (int) ((until - d->now + 999) / 1000);
+}
+
+static void
+wait(WoDispatcher *d)
+{
+	int			timeout = timeout_ms(d);
+
+	Assert(!IsTransactionState());
+	if (timeout > 0)
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+static void
+run_cycle(WoDispatcher *d)
+{
+	CHECK_FOR_INTERRUPTS();
+	obey_reload();
+	d->now = GetCurrentTimestamp();
+	notice_wants(d);
+	wo_senders_maintain(d->now, d->is_stopping ? 0 : wo_senders);
+	wo_settle_collect(d);
+	/* Senders get work before the writing starts, and do not wait for it. */
+	if (may_deliver(d))
+		wo_admission_run(d);
+	wo_settle_record(d, false);
+	if (may_deliver(d))
+	{
+		take_in(d);
+		wo_admission_run(d);
+	}
+	wo_senders_flush();
+	if (!d->is_stuck)
+		maintain(d);
+	publish(d);
+}
+
+/* Lets the senders finish, records what they did, and writes the cursor. */
+static void
+stop(WoDispatcher *d)
+{
+	TimestampTz deadline = GetCurrentTimestamp() + STOP_GRACE_US;
+
+	d->is_stopping = true;
+	while (wo_senders_n_live() > 0 && GetCurrentTimestamp() < deadline)
+	{
+		run_cycle(d);
+		wait(d);
+	}
+	d->now = GetCurrentTimestamp();
+	wo_settle_collect(d);
+	wo_settle_record(d, true);
+	publish(d);
+}
+
+static void
+run(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "webhook_outbox dispatcher",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext cycle = AllocSetContextCreate(TopMemoryContext,
+												"webhook_outbox cycle",
+												ALLOCSET_DEFAULT_SIZES);
+	WoDispatcher *d;
+
+	MemoryContextSwitchTo(cycle);
+	d = start(context);
+	while (!ShutdownRequestPending)
+	{
+		run_cycle(d);
+		MemoryContextReset(cycle);
+		wait(d);
+	}
+	stop(d);
+}
+
+/* Keeps the error for worker_status; an end by DROP EXTENSION is none. */
+static void
+note_error(void)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+	ErrorData  *error = CopyErrorData();
+
+	MemoryContextSwitchTo(caller);
+	wo_registry_set_error(my_database, error->message);
+	if (error->sqlerrcode == ERRCODE_UNDEFINED_TABLE ||
+		error->sqlerrcode == ERRCODE_UNDEFINED_OBJECT ||
+		error->sqlerrcode == ERRCODE_INVALID_SCHEMA_NAME)
+	{
+		AbortCurrentTransaction();
+		wo_txn_check_extension();
+	}
+}
+
+/* The background worker; main_arg is the database's OID. */
+void
+wo_dispatcher_main(Datum main_arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
+											  InvalidOid, 0);
+	join_registry();
+	require_extension();
+	wo_txn_configure_session();
+	PG_TRY();
+	{
+		run();
+	}
+	PG_CATCH();
+	{
+		note_error();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	proc_exit(0);
+}

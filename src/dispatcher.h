@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatcher.h
+ *	  What the parts of the dispatcher share.
+ *
+ * Layer 4.  dispatcher.c has the loop, intake.c what comes in, admission.c
+ * what goes out, settle.c what came back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WO_DISPATCHER_H
+#define WO_DISPATCHER_H
+
+#include "endpoint.h"
+#include "reader.h"
+#include "registry.h"
+
+typedef struct WoDispatcher
+{
+	MemoryContext context;		/* lives as long as the process */
+	WoDatabase *database;
+	WoReader   *reader;
+	dlist_head	ready;			/* endpoints that may send, who is next first */
+	uint32		wants;			/* WO_WANT_* not dealt with yet */
+	bool		is_loaded;		/* endpoints and backlog were loaded once */
+	bool		is_polling;		/* this cycle looks without being woken */
+	bool		is_stopping;	/* asked to end: nothing new goes out */
+	bool		is_stuck;		/* outcomes cannot be recorded: likewise */
+	TimestampTz now;			/* read once per cycle */
+	TimestampTz next_poll_at;
+	TimestampTz next_load_at;	/* when a lane may have due rows to load */
+	TimestampTz next_look_at;	/* when the whole backlog is looked at */
+	TimestampTz next_maintenance_at;
+	uint64		n_delivered;
+	uint64		n_failed;
+} WoDispatcher;
+
+/* intake.c */
+extern void wo_intake_events(WoDispatcher *d);
+extern void wo_intake_due(WoDispatcher *d);
+extern void wo_intake_commands(WoDispatcher *d);
+extern void wo_intake_relieve(WoDispatcher *d);
+
+/* admission.c */
+extern void wo_admission_make_ready(WoDispatcher *d, WoEndpoint *endpoint);
+extern void wo_admission_forget(WoEndpoint *endpoint);
+extern void wo_admission_run(WoDispatcher *d);
+
+/* settle.c */
+extern void wo_settle_create(WoDispatcher *d);
+extern void wo_settle_collect(WoDispatcher *d);
+extern void wo_settle_record(WoDispatcher *d, bool is_last);
+extern TimestampTz wo_settle_deadline(void);
+extern void wo_settle_abandon(WoDispatcher *d, WoDelivery *delivery,
+							  const char *reason);
+extern void wo_settle_park(WoDispatcher *d, WoDelivery *delivery);
+extern void wo_settle_drop(WoDelivery *delivery);
+extern bool wo_settle_has_pending(void);
+
+#endif							/* WO_DISPATCHER_H */

@@ -1,0 +1,112 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.c
+ *	  The requests under way, by slot and generation.
+ *
+ * A sender names its work by slot and generation, so a result that comes
+ * after its slot was given to other work is recognised and dropped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "flight.h"
+
+static MemoryContext flight_context;
+static WoFlight *flights = NULL;
+static int	n_allocated = 0;	/* length of flights */
+static int	n_allowed = 0;		/* how many may be used at once */
+static int	n_used = 0;
+static int	first_free = -1;
+
+/* Called once, before wo_flight_resize. */
+void
+wo_flight_create(MemoryContext context)
+{
+	flight_context = context;
+}
+
+/* Allows n_slots at once.  Fewer than before: those in use run out. */
+void
+wo_flight_resize(int n_slots)
+{
+	MemoryContext caller = MemoryContextSwitchTo(flight_context);
+
+	n_allowed = n_slots;
+	if (n_slots > n_allocated)
+	{
+		flights = flights ? repalloc(flights, n_slots * sizeof(WoFlight)) :
+			palloc(n_slots * sizeof(WoFlight));
+		for (int i = n_slots - 1; i >= n_allocated; i--)
+		{
+			memset(&flights[i], 0, sizeof(WoFlight));
+			flights[i].next_free = first_free;
+			first_free = i;
+		}
+		n_allocated = n_slots;
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* How many more may be started now. */
+int
+wo_flight_n_free(void)
+{
+	return Max(n_allowed - n_used, 0);
+}
+
+int
+wo_flight_n_used(void)
+{
+	return n_used;
+}
+
+/* Gives a delivery a slot; there must be a free one. */
+uint32
+wo_flight_start(WoDelivery *delivery, int sender, TimestampTz now,
+				uint32 *generation)
+{
+	int			slot = first_free;
+	WoFlight   *flight = &flights[slot];
+
+	Assert(slot >= 0 && flight->delivery == NULL);
+	first_free = flight->next_free;
+	flight->delivery = delivery;
+	flight->sender = sender;
+	flight->handed_at = now;
+	*generation = ++flight->generation;
+	n_used++;
+	return slot;
+}
+
+/* Frees a slot; NULL: that use of it had ended before. */
+WoDelivery *
+wo_flight_end(uint32 slot, uint32 generation)
+{
+	WoDelivery *delivery;
+
+	if (slot >= n_allocated || flights[slot].delivery == NULL ||
+		flights[slot].generation != generation)
+		return NULL;
+	delivery = flights[slot].delivery;
+	flights[slot].delivery = NULL;
+	flights[slot].next_free = first_free;
+	first_free = slot;
+	n_used--;
+	return delivery;
+}
+
+/* Finds some work that a sender has, and its slot; NULL: it has none. */
+WoFlight *
+wo_flight_of_sender(int sender, uint32 *slot)
+{
+	for (int i = 0; i < n_allocated; i++)
+	{
+		if (flights[i].delivery != NULL && flights[i].sender == sender)
+		{
+			*slot = i;
+			return &flights[i];
+		}
+	}
+	return NULL;
+}

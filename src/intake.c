@@ -1,0 +1,593 @@
+/*-------------------------------------------------------------------------
+ *
+ * intake.c
+ *	  What comes in: new events, due rows of the backlog, commands.
+ *
+ * New events are read a page at a time and routed in memory.  An endpoint
+ * that has rows waiting in the table, or is paused, gets new ones parked
+ * behind them.  When the window is full of events that somebody slow holds
+ * back, what is old is parked too, so that the others' events can be read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "backlog.h"
+#include "command.h"
+#include "dispatcher.h"
+#include "ledger.h"
+#include "miscadmin.h"
+#include "router.h"
+#include "senders.h"
+#include "settings.h"
+#include "txn.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define PAGE_EVENTS			500
+#define COMMANDS_AT_ONCE	1000
+#define BURY_AT_ONCE		1000
+#define RELIEVE_AT_ONCE		1000
+#define RELIEVE_AFTER_US	USECS_PER_SEC
+
+/* Fan-out is bounded too: so many deliveries in memory, about 100 MB. */
+#define MAX_OPEN_DELIVERIES	500000
+
+/* A lane is filled up to so many times what may be in flight, when low. */
+#define LOAD_FACTOR			4
+#define LOAD_AT_LEAST		256
+
+/* A lane that was too full to load is looked at again after this. */
+#define LOAD_AGAIN_US		5000
+
+/* The whole backlog is looked at again this often, for clocks that step. */
+#define LOOK_INTERVAL_US	USECS_PER_MINUTE
+
+static bool
+is_recorded(const WoRecorded *recorded, int n, const pg_uuid_t *event_id,
+			int64 endpoint_id)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (recorded[i].endpoint_id == endpoint_id &&
+			memcmp(&recorded[i].event_id, event_id, sizeof(pg_uuid_t)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Owes an event to an endpoint: queues it, or parks it behind others. */
+static void
+owe(WoDispatcher *d, WoEndpoint *endpoint, WoLogEvent *log)
+{
+	MemoryContext caller = MemoryContextSwitchTo(d->context);
+	WoDelivery *delivery = wo_delivery_create(endpoint, log);
+
+	MemoryContextSwitchTo(caller);
+	if (wo_endpoint_has_backlog(endpoint, d->now))
+	{
+		wo_settle_park(d, delivery);
+		return;
+	}
+	wo_endpoint_enqueue(endpoint, delivery);
+	wo_admission_make_ready(d, endpoint);
+}
+
+/* Owes an event to everybody who asked for it and has no record of it. */
+static void
+route(WoDispatcher *d, WoLogEvent *log, uint64 window, WoRecorded *recorded,
+	  int n_recorded)
+{
+	List	   *matches;
+	ListCell   *cell;
+
+	if (log->only_endpoint_id != 0)
+	{
+		WoEndpoint *only = wo_router_find(log->only_endpoint_id);
+
+		matches = only && !only->is_deleted ? list_make1(only) : NIL;
+	}
+	else
+		matches = wo_router_match(&log->event);
+	foreach(cell, matches)
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		if (endpoint->first_window <= window &&
+			!is_recorded(recorded, n_recorded, &log->event.id,
+						 endpoint->endpoint_id))
+			owe(d, endpoint, log);
+	}
+	if (wo_command_has_deferred() && wo_command_recall(&log->event.id))
+		d->wants |= WO_WANT_COMMANDS;
+}
+
+/* What becomes of a delivery whose endpoint takes no more. */
+static void
+send_away(WoDispatcher *d, WoDelivery *delivery)
+{
+	WoEndpoint *endpoint = delivery->endpoint;
+	WoLaneKind	kind = delivery->is_retry ? WO_LANE_RETRY : WO_LANE_FRESH;
+
+	if (endpoint->is_deleted)
+		wo_settle_abandon(d, delivery, "endpoint_deleted");
+	else if (delivery->is_stored)
+	{
+		wo_lane_rewind(&endpoint->lanes[kind], d->now);
+		wo_settle_drop(delivery);
+	}
+	else
+		wo_settle_park(d, delivery);
+}
+
+/*
+ * Clears what waits in memory for an endpoint that is paused or deleted: it
+ * is parked or given up, and holds the cursor back no longer.
+ */
+static void
+clear_queues(WoDispatcher *d, WoEndpoint *endpoint)
+{
+	wo_admission_forget(endpoint);
+	for (int kind = 0; kind < WO_N_LANES; kind++)
+	{
+		WoLane	   *lane = &endpoint->lanes[kind];
+
+		while (!dlist_is_empty(&lane->queue))
+		{
+			WoDelivery *delivery = dlist_head_element(WoDelivery, queue_node,
+													  &lane->queue);
+
+			wo_endpoint_unqueue(delivery);
+			send_away(d, delivery);
+		}
+	}
+}
+
+/* Turns the stored deliveries of deleted endpoints into dead letters. */
+static void
+bury_deleted(WoDispatcher *d)
+{
+	ListCell   *cell;
+
+	foreach(cell, wo_router_deleted())
+	{
+		WoDeleted  *deleted = lfirst(cell);
+		WoEndpoint *endpoint = wo_router_find(deleted->endpoint_id);
+		int			n;
+
+		if (endpoint)
+			clear_queues(d, endpoint);
+		wo_settle_record(d, true);
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			wo_txn_begin("burying deliveries of a deleted endpoint");
+			n = wo_ledger_bury_endpoint(deleted->endpoint_id, deleted->name,
+										BURY_AT_ONCE, d->now);
+			wo_txn_commit();
+		} while (n == BURY_AT_ONCE);
+	}
+}
+
+/* Endpoints in the line may have been paused, or lanes resumed. */
+static void
+refresh_line(WoDispatcher *d)
+{
+	ListCell   *cell;
+
+	foreach(cell, wo_router_endpoints())
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		if (!endpoint->is_enabled)
+			clear_queues(d, endpoint);
+		wo_admission_make_ready(d, endpoint);
+	}
+	d->next_load_at = d->now;
+}
+
+/* Forgets deleted endpoints that nothing in memory refers to any more. */
+static void
+drop_deleted(void)
+{
+	ListCell   *cell;
+	List	   *gone = NIL;
+
+	foreach(cell, wo_router_endpoints())
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		if (endpoint->is_deleted && endpoint->n_in_flight == 0)
+			gone = lappend(gone, endpoint);
+	}
+	foreach(cell, gone)
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		wo_senders_forget(endpoint->endpoint_id);
+		wo_router_drop(endpoint);
+	}
+	list_free(gone);
+}
+
+/* Takes changed endpoints over, after the transaction that loaded them. */
+static void
+follow_changes(WoDispatcher *d)
+{
+	bury_deleted(d);
+	wo_txn_begin("taking over changed endpoints");
+	wo_router_forget_changes();
+	wo_txn_commit();
+	refresh_line(d);
+	if (!wo_settle_has_pending())
+		drop_deleted();
+}
+
+/* How many events may be read now. */
+static int
+room_for_events(WoDispatcher *d)
+{
+	int			room = wo_window_events - d->reader->n_events;
+	int			n_endpoints = list_length(wo_router_endpoints());
+	int			fan_out = Max(n_endpoints, 1);
+
+	if (d->reader->n_bytes >= (Size) wo_window_size * 1024 ||
+		wo_n_open_deliveries >= MAX_OPEN_DELIVERIES)
+		return 0;
+	room = Min(room, Max(MAX_OPEN_DELIVERIES / fan_out, 1));
+	return room;
+}
+
+/*
+ * Loads endpoints that changed, opens a window if the last one is read, and
+ * reads a page of it, all under one snapshot.  Endpoints come first: an event
+ * must find every endpoint that was committed with it.
+ */
+static int
+read_page(WoDispatcher *d, int room, WoLogEvent **page, uint64 *window,
+		  WoRecorded **recorded, int *n_recorded, bool *is_changed)
+{
+	WoReader   *reader = d->reader;
+	bool		is_paging = reader->reading != NULL;
+	bool		is_checking;
+	int			n = 0;
+
+	*n_recorded = 0;
+	wo_txn_begin("reading events");
+	if (wo_reader_open_window(reader) || !d->is_loaded)
+	{
+		if (!is_paging || !d->is_loaded || (d->wants & WO_WANT_ENDPOINTS))
+			*is_changed = wo_router_load(!d->is_loaded, d->now,
+										 d->is_loaded && is_paging ?
+										 reader->n_windows + 1 : 0);
+		/* Something has ended since the last poll: perhaps a command. */
+		if (d->is_polling)
+			d->wants |= WO_WANT_COMMANDS;
+		if (!d->is_loaded)
+			wo_backlog_look();
+		d->is_loaded = true;
+		d->wants &= ~WO_WANT_ENDPOINTS;
+		*window = reader->n_windows;
+		is_checking = reader->n_to_check > 0;
+		if (reader->reading && room > 0)
+			n = wo_reader_read_page(reader, room,
+									(Size) wo_window_size * 1024 -
+									reader->n_bytes, d->now, page);
+		if (n > 0 && is_checking)
+			*n_recorded = wo_ledger_find_recorded(page, n, d->context,
+												  recorded);
+	}
+	wo_txn_commit();
+	return n;
+}
+
+/* Reads new events and owes them to their endpoints: one page. */
+void
+wo_intake_events(WoDispatcher *d)
+{
+	WoLogEvent *page[PAGE_EVENTS];
+	WoRecorded *recorded = NULL;
+	int			n_recorded;
+	uint64		window = 0;
+	bool		is_changed = false;
+	int			room = room_for_events(d);
+	int			n;
+
+	/* Little pages cost more than they bring; changes are looked at anyway. */
+	if (room < Min(PAGE_EVENTS, wo_window_events) / 2 &&
+		d->reader->n_events > 0)
+	{
+		if (!(d->wants & WO_WANT_ENDPOINTS))
+			return;
+		room = 0;
+	}
+	n = read_page(d, room, page, &window, &recorded, &n_recorded,
+				  &is_changed);
+	if (is_changed)
+		follow_changes(d);
+	for (int i = 0; i < n; i++)
+		route(d, page[i], window, recorded, n_recorded);
+	if (recorded)
+		pfree(recorded);
+	if (!d->reader->reading)
+		d->wants &= ~WO_WANT_EVENTS;
+	wo_reader_settle(d->reader);
+}
+
+static bool
+is_slow_to_settle(WoDispatcher *d)
+{
+	WoReader   *reader = d->reader;
+	WoLogEvent *oldest;
+
+	if (dlist_is_empty(&reader->events) || room_for_events(d) > 0)
+		return false;
+	oldest = dlist_head_element(WoLogEvent, log_node, &reader->events);
+	return d->now - oldest->read_at > RELIEVE_AFTER_US;
+}
+
+/*
+ * When the window is full and its oldest event is old, parks what is old, in
+ * flight or not: its endpoint is slow, and others may have events to come.
+ */
+void
+wo_intake_relieve(WoDispatcher *d)
+{
+	int			n = 0;
+	dlist_iter	events;
+
+	if (!is_slow_to_settle(d) || list_length(wo_router_endpoints()) < 2)
+		return;
+	dlist_foreach(events, &d->reader->events)
+	{
+		WoLogEvent *log = dlist_container(WoLogEvent, log_node, events.cur);
+		dlist_iter	iter;
+
+		if (n >= RELIEVE_AT_ONCE || d->now - log->read_at < RELIEVE_AFTER_US)
+			break;
+		dlist_foreach(iter, &log->deliveries)
+		{
+			WoDelivery *delivery = dlist_container(WoDelivery, event_node,
+												   iter.cur);
+
+			if (delivery->is_stored || delivery->is_parking ||
+				!(delivery->is_queued || delivery->is_in_flight))
+				continue;
+			if (delivery->is_queued)
+				wo_endpoint_unqueue(delivery);
+			wo_settle_park(d, delivery);
+			n++;
+		}
+	}
+}
+
+/* Loads a lane if rows are due and there is room for them. */
+static void
+load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
+{
+	WoLane	   *lane = &endpoint->lanes[kind];
+	int			limit = Max(endpoint->max_in_flight * LOAD_FACTOR,
+							LOAD_AT_LEAST);
+
+	if (!endpoint->is_enabled)
+		return;
+	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2)
+	{
+		wo_txn_begin("loading due deliveries");
+		wo_backlog_load(endpoint, kind, d->now, limit);
+		wo_txn_commit();
+		wo_admission_make_ready(d, endpoint);
+	}
+	d->next_load_at = Min(d->next_load_at, lane->next_due_at <= d->now ?
+						  d->now + LOAD_AGAIN_US : lane->next_due_at);
+}
+
+/* Loads deliveries whose time has come. */
+void
+wo_intake_due(WoDispatcher *d)
+{
+	ListCell   *cell;
+
+	if (d->now >= d->next_look_at)
+	{
+		wo_txn_begin("looking at the backlog");
+		wo_backlog_look();
+		wo_txn_commit();
+		d->next_look_at = d->now + LOOK_INTERVAL_US;
+		d->next_load_at = d->now;
+	}
+	if (d->now < d->next_load_at)
+		return;
+	d->next_load_at = d->next_look_at;
+	foreach(cell, wo_router_endpoints())
+	{
+		load_lane(d, lfirst(cell), WO_LANE_FRESH);
+		load_lane(d, lfirst(cell), WO_LANE_RETRY);
+	}
+	if (wo_backlog_has_lost())
+	{
+		wo_txn_begin("burying deliveries whose event is gone");
+		wo_backlog_bury_lost(d->now);
+		wo_txn_commit();
+		wo_backlog_forget_lost();
+	}
+}
+
+/* Lists the deliveries in memory that a cancel command is about. */
+static List *
+deliveries_of(WoDispatcher *d, const WoCommand *command)
+{
+	List	   *found = wo_backlog_find_event(&command->event_id);
+	dlist_iter	events;
+	dlist_iter	iter;
+
+	dlist_foreach(events, &d->reader->events)
+	{
+		WoLogEvent *log = dlist_container(WoLogEvent, log_node, events.cur);
+
+		if (memcmp(&log->event.id, &command->event_id,
+				   sizeof(pg_uuid_t)) != 0)
+			continue;
+		dlist_foreach(iter, &log->deliveries)
+			found = list_append_unique_ptr(found,
+										   dlist_container(WoDelivery,
+														   event_node,
+														   iter.cur));
+	}
+	return found;
+}
+
+/*
+ * Cancels in memory.  What is in flight is left to end: delivered is
+ * delivered, but there will be no retry.  Volatile ones go to *to_store.
+ */
+static void
+cancel_in_memory(WoDispatcher *d, const WoCommand *command, List **to_store)
+{
+	ListCell   *cell;
+
+	foreach(cell, deliveries_of(d, command))
+	{
+		WoDelivery *delivery = lfirst(cell);
+
+		if (command->endpoint_id != 0 &&
+			command->endpoint_id != delivery->endpoint->endpoint_id)
+			continue;
+		delivery->is_cancelled = true;
+		if (!delivery->is_queued)
+			continue;
+		wo_endpoint_unqueue(delivery);
+		*to_store = lappend(*to_store, delivery);
+	}
+}
+
+/* Is the delivery that a send command asks for under way already? */
+static bool
+is_under_way(WoDispatcher *d, const WoCommand *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, deliveries_of(d, command))
+	{
+		WoDelivery *delivery = lfirst(cell);
+
+		if (delivery->endpoint->endpoint_id == command->endpoint_id &&
+			!delivery->is_cancelled)
+			return true;
+	}
+	return false;
+}
+
+/* Stores cancelled deliveries and applies commands, in one transaction. */
+static void
+apply(WoDispatcher *d, List *to_store, WoCommand **sends, int n_sends,
+	  WoCommand **cancels, int n_cancels, WoCommand **done, int n_done)
+{
+	int			n = list_length(to_store);
+	WoDelivery **deliveries = palloc(Max(n, 1) * sizeof(WoDelivery *));
+
+	for (int i = 0; i < n; i++)
+		deliveries[i] = list_nth(to_store, i);
+	wo_txn_begin("applying commands");
+	if (n > 0)
+		wo_ledger_cancel(deliveries, n);
+	wo_command_apply(sends, n_sends, cancels, n_cancels, done, n_done);
+	wo_txn_commit();
+	for (int i = 0; i < n; i++)
+		wo_settle_drop(deliveries[i]);
+	pfree(deliveries);
+}
+
+/* Rows were added that are due at any time: look at these lanes again. */
+static void
+rewind_lanes(WoDispatcher *d, WoCommand **sends, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
+
+		if (endpoint == NULL)
+			continue;
+		wo_lane_rewind(&endpoint->lanes[WO_LANE_FRESH], sends[i]->due_at);
+		d->next_load_at = Min(d->next_load_at, sends[i]->due_at);
+	}
+}
+
+/* A command for an endpoint that is gone ends as a dead letter again. */
+static void
+bury_unknown(WoDispatcher *d, WoCommand **sends, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (wo_router_find(sends[i]->endpoint_id) != NULL)
+			continue;
+		wo_txn_begin("burying deliveries of a deleted endpoint");
+		wo_ledger_bury_endpoint(sends[i]->endpoint_id, "(deleted)",
+								BURY_AT_ONCE, d->now);
+		wo_txn_commit();
+	}
+}
+
+/* Sorts commands that were read into those to apply and those to defer. */
+static void
+obey(WoDispatcher *d, WoCommand *commands, int n)
+{
+	WoCommand **sends = palloc(n * sizeof(WoCommand *));
+	WoCommand **cancels = palloc(n * sizeof(WoCommand *));
+	WoCommand **done = palloc(n * sizeof(WoCommand *));
+	int			n_sends = 0;
+	int			n_cancels = 0;
+	int			n_done = 0;
+	List	   *to_store = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		WoCommand  *command = &commands[i];
+
+		if (command->has_event &&
+			!wo_reader_has_read(d->reader, &command->position))
+		{
+			wo_command_defer(command);
+			continue;
+		}
+		done[n_done++] = command;
+		if (!command->has_event)
+			continue;
+		if (command->is_cancel)
+		{
+			cancel_in_memory(d, command, &to_store);
+			cancels[n_cancels++] = command;
+		}
+		else if (!is_under_way(d, command))
+			sends[n_sends++] = command;
+	}
+	if (n_done > 0)
+		apply(d, to_store, sends, n_sends, cancels, n_cancels, done, n_done);
+	rewind_lanes(d, sends, n_sends);
+	bury_unknown(d, sends, n_sends);
+}
+
+/* Does what SQL functions asked for. */
+void
+wo_intake_commands(WoDispatcher *d)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext,
+											   "webhook_outbox commands",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
+	int			n;
+
+	/* What is about to be parked must be stored before it is looked for. */
+	wo_settle_record(d, true);
+	wo_txn_begin("reading commands");
+	n = wo_command_read(commands, COMMANDS_AT_ONCE);
+	wo_txn_commit();
+	MemoryContextSwitchTo(work);
+	if (n < COMMANDS_AT_ONCE)
+		d->wants &= ~WO_WANT_COMMANDS;
+	if (n > 0)
+		obey(d, commands, n);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+}

@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * senders.c
+ *	  The dispatcher's pool of sender processes.
+ *
+ * A sender lives through these states:
+ *
+ *	NONE ──start──▶ STARTING ──attached──▶ RUNNING ──detached──▶ DEAD ──buried──▶ NONE
+ *	                   └──never came up──────────────────────────▲
+ *
+ * DEAD lasts until the dispatcher has recorded what the sender held as
+ * attempts of unknown outcome.  A sender that stops by order or signal goes
+ * the same way and holds nothing then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "router.h"
+#include "senders.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* A new start waits so long after a death, doubling while deaths go on. */
+#define FIRST_BACKOFF_US	INT64CONST(100000)
+#define LAST_BACKOFF_US		INT64CONST(30000000)
+#define START_TIMEOUT_US	INT64CONST(10000000)
+#define HUNG_AFTER_US		INT64CONST(30000000)
+
+/* No more orders are handed to a sender that lags by so many bytes. */
+#define MAX_CHANNEL_BACKLOG	(256 * 1024)
+
+/* An endpoint stays at its home sender unless that has so many more. */
+#define HOME_ADVANTAGE		16
+
+typedef enum SenderState
+{
+	SENDER_NONE,
+	SENDER_STARTING,
+	SENDER_RUNNING,
+	SENDER_DEAD
+} SenderState;
+
+typedef struct Sender
+{
+	SenderState state;
+	bool		is_stopping;	/* was told to stop */
+	WoChannel  *channel;		/* NULL in SENDER_NONE */
+	BackgroundWorkerHandle *handle; /* NULL in SENDER_NONE */
+	int			n_in_flight;
+	TimestampTz since;			/* when the state was entered */
+	TimestampTz next_start_at;
+	int64		backoff_us;
+} Sender;
+
+static Sender senders[WO_MAX_SENDERS];
+static int	n_senders = 0;		/* wanted */
+static WoDatabase *my_database;
+
+/* Called once, when the dispatcher starts. */
+void
+wo_senders_create(WoDatabase *database)
+{
+	my_database = database;
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	memset(database->senders, 0, sizeof(database->senders));
+	LWLockRelease(wo_registry->lock);
+}
+
+static void
+enter(Sender *sender, SenderState state, TimestampTz now)
+{
+	sender->state = state;
+	sender->since = now;
+}
+
+static bool
+register_worker(int number, Sender *sender)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = UInt32GetDatum(wo_channel_handle(sender->channel));
+	strlcpy(worker.bgw_library_name, "webhook_outbox", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "wo_sender_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "webhook_outbox sender", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN,
+			 "webhook_outbox sender %d of database %u", number + 1,
+			 my_database->database_id);
+	return RegisterDynamicBackgroundWorker(&worker, &sender->handle);
+}
+
+/* SENDER_NONE to SENDER_STARTING, or stays when no worker slot is free. */
+static void
+start_sender(int number, TimestampTz now)
+{
+	static bool is_told = false;
+	Sender	   *sender = &senders[number];
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+	Assert(sender->state == SENDER_NONE);
+	sender->channel = wo_channel_create();
+	if (register_worker(number, sender))
+	{
+		enter(sender, SENDER_STARTING, now);
+		is_told = false;
+	}
+	else
+	{
+		wo_channel_destroy(sender->channel);
+		sender->channel = NULL;
+		sender->next_start_at = now + LAST_BACKOFF_US / 10;
+		wo_registry_set_error(my_database,
+							  "no worker slot is free for a sender: raise max_worker_processes");
+		if (!is_told)
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("webhook_outbox cannot start a sender: no worker slot is free"),
+					 errhint("Raise max_worker_processes and restart the server.")));
+		is_told = true;
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* Any state with a channel to SENDER_DEAD. */
+static void
+declare_dead(Sender *sender, TimestampTz now)
+{
+	Assert(sender->state == SENDER_STARTING ||
+		   sender->state == SENDER_RUNNING);
+	if (sender->state == SENDER_RUNNING &&
+		now - sender->since > LAST_BACKOFF_US)
+		sender->backoff_us = 0; /* it ran well for a while */
+	enter(sender, SENDER_DEAD, now);
+}
+
+/* SENDER_STARTING to SENDER_RUNNING, or to SENDER_DEAD. */
+static void
+watch_start(Sender *sender, TimestampTz now)
+{
+	pid_t		pid;
+	BgwHandleStatus status;
+
+	Assert(sender->state == SENDER_STARTING);
+	if (wo_channel_is_attached(sender->channel))
+	{
+		enter(sender, SENDER_RUNNING, now);
+		return;
+	}
+	status = GetBackgroundWorkerPid(sender->handle, &pid);
+	if (status == BGWH_STOPPED || now - sender->since > START_TIMEOUT_US)
+		declare_dead(sender, now);
+}
+
+/* A sender whose loop stands still for long is asked to end. */
+static void
+watch_beat(int number, TimestampTz now)
+{
+	Sender	   *sender = &senders[number];
+
+	if (now - wo_channel_last_beat(sender->channel) < HUNG_AFTER_US ||
+		now - sender->since < HUNG_AFTER_US)
+		return;
+	ereport(LOG,
+			(errmsg("webhook_outbox sender %d hangs and is being replaced",
+					number + 1)));
+	wo_registry_set_error(my_database, "a sender hung and was replaced");
+	TerminateBackgroundWorker(sender->handle);
+	declare_dead(sender, now);
+}
+
+static void
+order_stop(Sender *sender)
+{
+	WoOrder		order;
+
+	if (sender->state != SENDER_RUNNING || sender->is_stopping)
+		return;
+	memset(&order, 0, sizeof(order));
+	order.kind = WO_ORDER_STOP;
+	wo_channel_queue_order(sender->channel, &order);
+	sender->is_stopping = true;
+}
+
+/* Starts what should run, watches what does, stops what is too much. */
+void
+wo_senders_maintain(TimestampTz now, int n_wanted)
+{
+	n_senders = n_wanted;
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		Sender	   *sender = &senders[i];
+
+		switch (sender->state)
+		{
+			case SENDER_NONE:
+				if (i < n_wanted && now >= sender->next_start_at)
+					start_sender(i, now);
+				break;
+			case SENDER_STARTING:
+				watch_start(sender, now);
+				break;
+			case SENDER_RUNNING:
+				watch_beat(i, now);
+				break;
+			case SENDER_DEAD:
+				break;
+		}
+		if (i >= n_wanted)
+			order_stop(sender);
+	}
+}
+
+static bool
+can_take(const Sender *sender)
+{
+	return sender->state == SENDER_RUNNING && !sender->is_stopping &&
+		wo_channel_backlog(sender->channel) < MAX_CHANNEL_BACKLOG;
+}
+
+/*
+ * Picks who sends to an endpoint: its home, where connections are open, or
+ * one that has clearly less to do.  -1: none can take more now.
+ */
+int
+wo_senders_pick(const WoEndpoint *endpoint)
+{
+	int			home = (int) (endpoint->endpoint_id % n_senders);
+	int			best = -1;
+
+	for (int i = 0; i < n_senders; i++)
+	{
+		if (can_take(&senders[i]) &&
+			(best < 0 ||
+			 senders[i].n_in_flight < senders[best].n_in_flight))
+			best = i;
+	}
+	if (best >= 0 && can_take(&senders[home]) &&
+		senders[home].n_in_flight <= senders[best].n_in_flight + HOME_ADVANTAGE)
+		return home;
+	return best;
+}
+
+/* Hands a request to a sender, and the endpoint first if it changed. */
+void
+wo_senders_send(int number, WoEndpoint *endpoint, uint32 slot,
+				uint32 generation, const WoEvent *event)
+{
+	Sender	   *sender = &senders[number];
+	WoOrder		order;
+
+	memset(&order, 0, offsetof(WoOrder, target));
+	order.endpoint_id = endpoint->endpoint_id;
+	if (endpoint->told_version[number] != endpoint->version)
+	{
+		order.kind = WO_ORDER_TARGET;
+		order.target = endpoint->target;
+		wo_channel_queue_order(sender->channel, &order);
+		endpoint->told_version[number] = endpoint->version;
+	}
+	order.kind = WO_ORDER_SEND;
+	order.slot = slot;
+	order.generation = generation;
+	order.event = *event;
+	wo_channel_queue_order(sender->channel, &order);
+	sender->n_in_flight++;
+	my_database->senders[number].n_sent++;
+}
+
+/* Tells all senders that an endpoint is gone. */
+void
+wo_senders_forget(int64 endpoint_id)
+{
+	WoOrder		order;
+
+	memset(&order, 0, sizeof(order));
+	order.kind = WO_ORDER_FORGET;
+	order.endpoint_id = endpoint_id;
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		if (senders[i].state == SENDER_RUNNING)
+			wo_channel_queue_order(senders[i].channel, &order);
+	}
+}
+
+/* Moves all queued orders on their way. */
+void
+wo_senders_flush(void)
+{
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		if (senders[i].state == SENDER_RUNNING &&
+			wo_channel_backlog(senders[i].channel) > 0)
+			(void) wo_channel_flush(senders[i].channel);
+	}
+}
+
+/*
+ * Receives the next result of any sender; false: there is none now.  A sender
+ * is found dead only after its last result was received.
+ */
+bool
+wo_senders_receive(WoResult *result, int *number)
+{
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		Sender	   *sender = &senders[i];
+		WoChannelStatus status;
+
+		if (sender->state != SENDER_RUNNING)
+			continue;
+		status = wo_channel_receive_result(sender->channel, result);
+		if (status == WO_CHANNEL_GONE)
+			declare_dead(sender, GetCurrentTimestamp());
+		if (status != WO_CHANNEL_OK)
+			continue;
+		sender->n_in_flight--;
+		*number = i;
+		return true;
+	}
+	return false;
+}
+
+/* Returns a dead sender whose work the dispatcher must account for, or -1. */
+int
+wo_senders_next_dead(void)
+{
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		if (senders[i].state == SENDER_DEAD)
+			return i;
+	}
+	return -1;
+}
+
+/* SENDER_DEAD to SENDER_NONE.  Its work has been accounted for. */
+void
+wo_senders_bury(int number, TimestampTz now)
+{
+	Sender	   *sender = &senders[number];
+	bool		was_wanted = !sender->is_stopping;
+	ListCell   *cell;
+
+	Assert(sender->state == SENDER_DEAD);
+	wo_channel_destroy(sender->channel);
+	sender->channel = NULL;
+	pfree(sender->handle);
+	sender->handle = NULL;
+	sender->n_in_flight = 0;
+	sender->is_stopping = false;
+	sender->backoff_us = sender->backoff_us == 0 ? FIRST_BACKOFF_US :
+		Min(sender->backoff_us * 2, LAST_BACKOFF_US);
+	sender->next_start_at = now + (was_wanted ? sender->backoff_us : 0);
+	enter(sender, SENDER_NONE, now);
+	if (was_wanted)
+		my_database->senders[number].n_restarts++;
+	foreach(cell, wo_router_endpoints())
+		((WoEndpoint *) lfirst(cell))->told_version[number] = 0;
+}
+
+/* Tells all senders to finish what they have and exit. */
+void
+wo_senders_stop(void)
+{
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+		order_stop(&senders[i]);
+}
+
+/* How many senders are starting or running. */
+int
+wo_senders_n_live(void)
+{
+	int			n = 0;
+
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+		n += senders[i].state == SENDER_STARTING ||
+			senders[i].state == SENDER_RUNNING;
+	return n;
+}
+
+/* Is there none that starts or ends? */
+bool
+wo_senders_all_running(void)
+{
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		if (senders[i].state == SENDER_STARTING ||
+			senders[i].state == SENDER_DEAD)
+			return false;
+	}
+	return true;
+}
+
+/* Shows the senders' state in shared memory.  Caller holds the lock. */
+void
+wo_senders_publish(void)
+{
+	my_database->n_senders = n_senders;
+	for (int i = 0; i < WO_MAX_SENDERS; i++)
+	{
+		WoSenderEntry *entry = &my_database->senders[i];
+		pid_t		pid = 0;
+
+		if (senders[i].state == SENDER_RUNNING &&
+			GetBackgroundWorkerPid(senders[i].handle, &pid) != BGWH_STARTED)
+			pid = 0;
+		entry->pid = pid;
+		entry->n_in_flight = senders[i].n_in_flight;
+		entry->started_at = senders[i].since;
+	}
+}

@@ -1,0 +1,468 @@
+/*-------------------------------------------------------------------------
+ *
+ * settle.c
+ *	  What came back: verdicts on attempts, and their recording.
+ *
+ * Results are gathered and recorded in one transaction when there are many,
+ * or soon.  Until that has committed nothing about them changes in memory but
+ * their slots: if it fails because the server cannot write now, sending stops
+ * and the same records are tried again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "backlog.h"
+#include "backoff.h"
+#include "common/pg_prng.h"
+#include "dispatcher.h"
+#include "flight.h"
+#include "ledger.h"
+#include "miscadmin.h"
+#include "router.h"
+#include "senders.h"
+#include "txn.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Records wait for company until there are so many, or for so long. */
+#define BATCH_RECORDS		512
+#define BATCH_DELAY_US		10000
+#define CURSOR_INTERVAL_US	USECS_PER_SEC
+#define STUCK_RETRY_US		USECS_PER_SEC
+#define HTTP_GONE			410
+
+static MemoryContext batch_context; /* of the records that are pending */
+static WoRecord **pending;
+static int	n_pending = 0;
+static int	n_room = 0;			/* length of pending */
+static TimestampTz first_pending_at;	/* valid while n_pending > 0 */
+static TimestampTz retry_at = 0;	/* stuck: not before then */
+static WoDelivery **parking;	/* to be stored, if still is_parking */
+static int	n_parking = 0;
+static TimestampTz parked_at = 0;	/* next_attempt_at of the last batch */
+static int	n_parking_room = 0; /* length of parking */
+static List *gone_endpoints = NIL;	/* that answered 410 */
+
+/* Called once, when the dispatcher starts. */
+void
+wo_settle_create(WoDispatcher *d)
+{
+	batch_context = AllocSetContextCreate(d->context,
+										  "webhook_outbox records",
+										  ALLOCSET_DEFAULT_SIZES);
+	n_room = BATCH_RECORDS;
+	pending = MemoryContextAlloc(d->context, n_room * sizeof(WoRecord *));
+}
+
+/* Is anything waiting to be written? */
+bool
+wo_settle_has_pending(void)
+{
+	return n_pending > 0 || n_parking > 0;
+}
+
+static void
+note_first_pending(WoDispatcher *d)
+{
+	if (!wo_settle_has_pending())
+		first_pending_at = d->now;
+}
+
+/*
+ * Will store a delivery that waits for its turn or holds the cursor back;
+ * one that is not in flight leaves memory with that.
+ */
+void
+wo_settle_park(WoDispatcher *d, WoDelivery *delivery)
+{
+	Assert(!delivery->is_stored && !delivery->is_parking);
+	note_first_pending(d);
+	if (n_parking == n_parking_room)
+	{
+		n_parking_room = Max(2 * n_parking_room, BATCH_RECORDS);
+		parking = parking ?
+			repalloc(parking, n_parking_room * sizeof(WoDelivery *)) :
+			MemoryContextAlloc(d->context,
+							   n_parking_room * sizeof(WoDelivery *));
+	}
+	parking[n_parking++] = delivery;
+	delivery->is_parking = true;
+}
+
+/* Adds an empty record; it lives until it is recorded. */
+static WoRecord *
+add_record(WoDispatcher *d, WoDelivery *delivery)
+{
+	WoRecord   *record = MemoryContextAllocZero(batch_context,
+												sizeof(WoRecord));
+
+	note_first_pending(d);
+	if (n_pending == n_room)
+	{
+		n_room *= 2;
+		pending = repalloc(pending, n_room * sizeof(WoRecord *));
+	}
+	pending[n_pending++] = record;
+	record->delivery = delivery;
+	delivery->is_parking = false;	/* the record says it all */
+	record->result.error = "";
+	record->result.response = "";
+	return record;
+}
+
+static char *
+copy_bytes(const char *bytes, Size len)
+{
+	char	   *copy = MemoryContextAlloc(batch_context, len + 1);
+
+	memcpy(copy, bytes, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+static void
+take_result(WoRecord *record, const WoResult *result)
+{
+	record->result = *result;
+	record->result.error = copy_bytes(result->error, strlen(result->error));
+	record->result.response = copy_bytes(result->response,
+										 result->response_len);
+}
+
+/* Remembers to pause an endpoint that asked for no more. */
+static void
+note_gone(WoDispatcher *d, WoEndpoint *endpoint)
+{
+	MemoryContext caller = MemoryContextSwitchTo(d->context);
+
+	endpoint->is_enabled = false;
+	gone_endpoints = list_append_unique_ptr(gone_endpoints, endpoint);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+schedule_retry(WoDispatcher *d, WoRecord *record)
+{
+	WoDelivery *delivery = record->delivery;
+	WoEndpoint *endpoint = delivery->endpoint;
+	int			step = Min(delivery->schedule_step, endpoint->n_delays - 1);
+
+	record->verdict = WO_VERDICT_RETRY;
+	record->next_attempt_at =
+		wo_backoff_next(d->now, endpoint->delays_us[step], endpoint->jitter,
+						pg_prng_double(&pg_global_prng_state),
+						record->result.retry_after_s);
+}
+
+/* Decides what becomes of a delivery after this attempt. */
+static void
+judge(WoDispatcher *d, WoRecord *record)
+{
+	WoDelivery *delivery = record->delivery;
+	WoEndpoint *endpoint = delivery->endpoint;
+
+	if (record->result.outcome == WO_DELIVERED)
+	{
+		record->verdict = WO_VERDICT_DELIVERED;
+		d->n_delivered++;
+		return;
+	}
+	d->n_failed++;
+	if (record->result.http_status == HTTP_GONE)
+		note_gone(d, endpoint);
+	if (endpoint->is_deleted)
+	{
+		record->verdict = WO_VERDICT_DEAD;
+		record->reason = "endpoint_deleted";
+	}
+	else if (delivery->is_cancelled)
+		record->verdict = WO_VERDICT_CANCELLED;
+	else if (delivery->schedule_step < endpoint->n_delays ||
+			 record->result.http_status == HTTP_GONE)
+		schedule_retry(d, record);
+	else
+	{
+		record->verdict = WO_VERDICT_DEAD;
+		record->reason = "attempts_exhausted";
+	}
+}
+
+static void
+handle_result(WoDispatcher *d, const WoResult *result)
+{
+	WoDelivery *delivery = wo_flight_end(result->slot, result->generation);
+	WoRecord   *record;
+
+	if (delivery == NULL)
+		return;
+	delivery->is_in_flight = false;
+	wo_endpoint_release(delivery->endpoint, delivery);
+	wo_admission_make_ready(d, delivery->endpoint);
+	record = add_record(d, delivery);
+	take_result(record, result);
+	record->number = delivery->n_attempts + 1;
+	record->wait_ms = (float)
+		Max(result->started_at - delivery->due_at, 0) / 1000;
+	judge(d, record);
+}
+
+/* What a dead sender held has an outcome that nobody knows. */
+static void
+account_for_dead(WoDispatcher *d)
+{
+	int			sender;
+
+	while ((sender = wo_senders_next_dead()) >= 0)
+	{
+		WoFlight   *flight;
+		uint32		slot;
+
+		while ((flight = wo_flight_of_sender(sender, &slot)) != NULL)
+		{
+			WoResult	result;
+
+			memset(&result, 0, sizeof(result));
+			result.slot = slot;
+			result.generation = flight->generation;
+			result.outcome = WO_UNKNOWN;
+			result.started_at = flight->handed_at;
+			result.retry_after_s = -1;
+			result.error = "the sender ended before the response came";
+			result.response = "";
+			handle_result(d, &result);
+		}
+		wo_senders_bury(sender, d->now);
+	}
+}
+
+/* Takes what the senders report, and what became of dead ones. */
+void
+wo_settle_collect(WoDispatcher *d)
+{
+	WoResult	result;
+	int			sender;
+
+	while (wo_senders_receive(&result, &sender))
+		handle_result(d, &result);
+	account_for_dead(d);
+}
+
+/* Gives up a delivery that waits, without another attempt. */
+void
+wo_settle_abandon(WoDispatcher *d, WoDelivery *delivery, const char *reason)
+{
+	WoRecord   *record = add_record(d, delivery);
+
+	record->verdict = WO_VERDICT_DEAD;
+	record->reason = reason;
+	record->result.retry_after_s = -1;
+}
+
+/* Lets go of a delivery that is settled, or stored and not in flight. */
+void
+wo_settle_drop(WoDelivery *delivery)
+{
+	if (delivery->is_stored)
+		wo_backlog_remove(delivery);
+	wo_delivery_free(delivery);
+}
+
+static void
+load_not_later_than(WoDispatcher *d, WoLane *lane, TimestampTz due_at)
+{
+	lane->next_due_at = Min(lane->next_due_at, due_at);
+	d->next_load_at = Min(d->next_load_at, due_at);
+}
+
+/* After the commit: what was parked is stored, and memory can let it go. */
+static void
+apply_parking(WoDispatcher *d)
+{
+	for (int i = 0; i < n_parking; i++)
+	{
+		WoDelivery *delivery = parking[i];
+
+		if (!delivery->is_parking)
+			continue;
+		delivery->is_parking = false;
+		wo_delivery_mark_stored(delivery);
+		wo_backlog_add(delivery);
+		load_not_later_than(d, &delivery->endpoint->lanes[WO_LANE_FRESH],
+							parked_at);
+		if (!delivery->is_in_flight)
+			wo_settle_drop(delivery);
+	}
+	n_parking = 0;
+}
+
+/* After the commit: memory follows the table. */
+static void
+apply_records(WoDispatcher *d)
+{
+	for (int i = 0; i < n_pending; i++)
+	{
+		WoRecord   *record = pending[i];
+
+		if (record->verdict == WO_VERDICT_RETRY)
+			load_not_later_than(d,
+								&record->delivery->endpoint->lanes[WO_LANE_RETRY],
+								record->next_attempt_at);
+		wo_settle_drop(record->delivery);
+	}
+	n_pending = 0;
+	MemoryContextReset(batch_context);
+}
+
+/*
+ * Pauses the endpoints that answered 410.  One that an operator has locked
+ * is paused in memory all the same, and answers 410 again after a restart.
+ */
+static void
+disable_gone_endpoints(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, gone_endpoints)
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		wo_ledger_disable_endpoint(endpoint->endpoint_id,
+								   "the receiver answered 410 Gone");
+	}
+}
+
+static bool
+is_cursor_due(WoDispatcher *d, bool is_last)
+{
+	WoReader   *reader = d->reader;
+
+	return reader->is_moved &&
+		(is_last || reader->n_since_saved >= WO_READ_AHEAD ||
+		 d->now - reader->saved_at >= CURSOR_INTERVAL_US);
+}
+
+/*
+ * Stores what is parked, behind all that is parked already: the time grows
+ * from batch to batch though the clock may not.
+ */
+static void
+write_parking(WoDispatcher *d)
+{
+	int			n = 0;
+	WoDelivery **deliveries = palloc(Max(n_parking, 1) * sizeof(WoDelivery *));
+
+	for (int i = 0; i < n_parking; i++)
+	{
+		if (parking[i]->is_parking)
+			deliveries[n++] = parking[i];
+	}
+	parked_at = Max(d->now, parked_at + 1);
+	if (n > 0)
+		wo_ledger_park(deliveries, n, parked_at);
+}
+
+static void
+write_records(WoDispatcher *d, bool with_cursor)
+{
+	wo_txn_begin("recording attempts");
+	if (n_pending > 0)
+		wo_ledger_record(pending, n_pending, d->now);
+	if (n_parking > 0)
+		write_parking(d);
+	disable_gone_endpoints();
+	if (with_cursor)
+		wo_reader_save(d->reader, d->now);
+	wo_txn_commit();
+	list_free(gone_endpoints);
+	gone_endpoints = NIL;
+}
+
+/* Errors after which the same transaction may well succeed later. */
+static bool
+is_passing(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_INSUFFICIENT_RESOURCES:	/* disk full */
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+	}
+	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlstate == ERRCODE_READ_ONLY_SQL_TRANSACTION;
+}
+
+/* Stops sending until a write succeeds; says so once. */
+static void
+become_stuck(WoDispatcher *d, ErrorData *error)
+{
+	if (!d->is_stuck)
+		ereport(LOG,
+				(errmsg("webhook_outbox has stopped sending: attempts cannot be recorded: %s",
+						error->message)));
+	d->is_stuck = true;
+	retry_at = d->now + STUCK_RETRY_US;
+	wo_registry_set_error(d->database, error->message);
+}
+
+/* Writes; false when the server cannot write now. */
+static bool
+try_write(WoDispatcher *d, bool with_cursor)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool is_written = true;
+
+	PG_TRY();
+	{
+		write_records(d, with_cursor);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (!is_passing(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		wo_txn_abort();
+		MemoryContextSwitchTo(caller);
+		become_stuck(d, error);
+		FreeErrorData(error);
+		is_written = false;
+	}
+	PG_END_TRY();
+	return is_written;
+}
+
+/* When pending records must be written at the latest. */
+TimestampTz
+wo_settle_deadline(void)
+{
+	return !wo_settle_has_pending() ? DT_NOEND :
+		Max(first_pending_at + BATCH_DELAY_US, retry_at);
+}
+
+/* Records what is pending if it is time, or is_last; moves the cursor. */
+void
+wo_settle_record(WoDispatcher *d, bool is_last)
+{
+	bool		with_cursor = is_cursor_due(d, is_last);
+	bool		is_due = n_pending + n_parking >= BATCH_RECORDS ||
+		d->now >= wo_settle_deadline() ||
+		(is_last && wo_settle_has_pending());
+
+	if (d->now < retry_at || (!is_due && !with_cursor))
+		return;
+	if (!try_write(d, with_cursor))
+		return;
+	apply_parking(d);
+	apply_records(d);
+	wo_reader_settle(d->reader);
+	retry_at = 0;
+	if (d->is_stuck)
+		ereport(LOG,
+				(errmsg("webhook_outbox records attempts again and resumes sending")));
+	d->is_stuck = false;
+}

@@ -1,0 +1,255 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhook_outbox.c
+ *	  The library's entry, and the SQL functions about its workers.
+ *
+ * Preloaded, it asks for shared memory and registers the launcher.  Loaded
+ * later, by a backend that publishes on a server where it is not preloaded,
+ * it only defines the settings: events are stored then, and wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "commands/dbcommands.h"
+#include "endpoint.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "operation.h"
+#include "registry.h"
+#include "settings.h"
+#include "txn.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "wakeup.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_workers);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_worker_rows);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_find_operation);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_type_matches);
+
+PGDLLEXPORT void _PG_init(void);
+
+/* Columns of worker_rows(). */
+enum
+{
+	COL_PROCESS, COL_DATABASE, COL_NUMBER, COL_PID, COL_EXPECTED,
+	COL_IS_RUNNING, COL_STATE, COL_RUNNING_SINCE, COL_IN_FLIGHT,
+	COL_DELIVERED, COL_FAILED, COL_PER_SECOND, COL_RESTARTS, COL_LAST_ERROR,
+	COL_LAST_ERROR_AT, N_COLS
+};
+
+void
+_PG_init(void)
+{
+	wo_settings_define();
+	/* pg_upgrade starts servers that must do nothing but be copied. */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	wo_registry_install_hooks();
+	wo_launcher_register();
+}
+
+/* SQL: request_wakeup(what text).  Wakes the dispatcher at commit. */
+Datum
+wo_sql_request_wakeup(PG_FUNCTION_ARGS)
+{
+	char	   *what = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (strcmp(what, "events") == 0)
+		wo_wakeup_at_commit(WO_WANT_EVENTS);
+	else if (strcmp(what, "commands") == 0)
+		wo_wakeup_at_commit(WO_WANT_COMMANDS);
+	else if (strcmp(what, "endpoints") == 0)
+		wo_wakeup_at_commit(WO_WANT_ENDPOINTS);
+	else if (strcmp(what, "extension") == 0)
+		wo_wakeup_at_commit(WO_WANT_EXTENSION);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("nothing is called \"%s\" here", what),
+				 errhint("Use events, commands, endpoints or extension.")));
+	PG_RETURN_VOID();
+}
+
+/* SQL: require_workers().  Fails where no worker can run. */
+Datum
+wo_sql_require_workers(PG_FUNCTION_ARGS)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("webhook_outbox does not work on a standby"),
+				 errhint("Call the function on the primary.")));
+	if (wo_registry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("webhook_outbox is not preloaded, so nothing delivers events"),
+				 errhint("Add shared_preload_libraries = 'webhook_outbox' to postgresql.conf and restart the server.")));
+	PG_RETURN_VOID();
+}
+
+static void
+put_row(ReturnSetInfo *rsinfo, Datum *values, bool *nulls)
+{
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static void
+set(Datum *values, bool *nulls, int column, Datum value, bool isnull)
+{
+	values[column] = value;
+	nulls[column] = isnull;
+}
+
+/* Fills in what every process has. */
+static void
+start_row(Datum *values, bool *nulls, const char *process, int pid,
+		  TimestampTz since)
+{
+	memset(nulls, true, N_COLS * sizeof(bool));
+	set(values, nulls, COL_PROCESS, CStringGetTextDatum(process), false);
+	set(values, nulls, COL_PID, Int32GetDatum(pid), pid == 0);
+	set(values, nulls, COL_EXPECTED, BoolGetDatum(true), false);
+	set(values, nulls, COL_IS_RUNNING, BoolGetDatum(pid != 0), false);
+	set(values, nulls, COL_STATE,
+		CStringGetTextDatum(pid != 0 ? "running" : "not running"), false);
+	set(values, nulls, COL_RUNNING_SINCE, TimestampTzGetDatum(since),
+		pid == 0);
+}
+
+static void
+put_launcher(ReturnSetInfo *rsinfo)
+{
+	Datum		values[N_COLS];
+	bool		nulls[N_COLS];
+
+	start_row(values, nulls, "launcher", wo_registry->launcher_pid,
+			  wo_registry->launcher_started_at);
+	put_row(rsinfo, values, nulls);
+}
+
+static void
+put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
+			   const char *name)
+{
+	Datum		values[N_COLS];
+	bool		nulls[N_COLS];
+	bool		has_error = database->last_error_at != 0;
+
+	start_row(values, nulls, "dispatcher", database->pid,
+			  database->started_at);
+	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
+	if (database->pid != 0)
+		set(values, nulls, COL_STATE, CStringGetTextDatum(database->state),
+			false);
+	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(database->n_in_flight),
+		false);
+	set(values, nulls, COL_DELIVERED, Int64GetDatum(database->n_delivered),
+		false);
+	set(values, nulls, COL_FAILED, Int64GetDatum(database->n_failed), false);
+	set(values, nulls, COL_PER_SECOND, Float8GetDatum(database->per_second),
+		false);
+	set(values, nulls, COL_RESTARTS,
+		Int32GetDatum(Max(database->n_starts - 1, 0)), false);
+	set(values, nulls, COL_LAST_ERROR,
+		CStringGetTextDatum(database->last_error), !has_error);
+	set(values, nulls, COL_LAST_ERROR_AT,
+		TimestampTzGetDatum(database->last_error_at), !has_error);
+	put_row(rsinfo, values, nulls);
+}
+
+static void
+put_sender(ReturnSetInfo *rsinfo, const WoSenderEntry *sender,
+		   const char *name, int number)
+{
+	Datum		values[N_COLS];
+	bool		nulls[N_COLS];
+
+	start_row(values, nulls, "sender", sender->pid, sender->started_at);
+	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
+	set(values, nulls, COL_NUMBER, Int32GetDatum(number), false);
+	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(sender->n_in_flight),
+		false);
+	set(values, nulls, COL_RESTARTS, Int32GetDatum(sender->n_restarts),
+		false);
+	put_row(rsinfo, values, nulls);
+}
+
+/* Shows a database whose extension is known, from a copy of its entry. */
+static void
+put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
+{
+	WoDatabase	copy;
+	char	   *name;
+	int			n_expected = wo_senders;
+
+	LWLockAcquire(wo_registry->lock, LW_SHARED);
+	copy = *entry;
+	LWLockRelease(wo_registry->lock);
+	if (!OidIsValid(copy.database_id) ||
+		copy.presence != WO_PRESENCE_PRESENT)
+		return;
+	name = get_database_name(copy.database_id);
+	if (name == NULL)
+		return;
+	put_dispatcher(rsinfo, &copy, name);
+	for (int i = 0; i < n_expected; i++)
+		put_sender(rsinfo, &copy.senders[i], name, i + 1);
+}
+
+/* SQL: worker_rows().  What shared memory knows of the workers. */
+Datum
+wo_sql_worker_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	(void) wo_sql_require_workers(fcinfo);
+	InitMaterializedSRF(fcinfo, 0);
+	put_launcher(rsinfo);
+	for (int i = 0; i < wo_registry->n_databases; i++)
+		put_database(rsinfo, &wo_registry->databases[i]);
+	return (Datum) 0;
+}
+
+/* SQL: find_operation(tenant text, operation_id text) returns uuid. */
+Datum
+wo_sql_find_operation(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	Datum		tenant = PG_ARGISNULL(0) ?
+		PointerGetDatum(cstring_to_text("")) : PG_GETARG_DATUM(0);
+
+	if (PG_ARGISNULL(1) ||
+		!wo_operation_find(get_namespace_oid(WO_EXTENSION, false), tenant,
+						   PG_GETARG_DATUM(1), id))
+		PG_RETURN_NULL();
+	PG_RETURN_UUID_P(id);
+}
+
+/* SQL: type_matches(patterns text[], type text) returns boolean. */
+Datum
+wo_sql_type_matches(PG_FUNCTION_ARGS)
+{
+	ArrayIterator patterns = array_create_iterator(PG_GETARG_ARRAYTYPE_P(0), 0,
+												   NULL);
+	char	   *type = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Datum		pattern;
+	bool		isnull;
+
+	while (array_iterate(patterns, &pattern, &isnull))
+	{
+		if (!isnull && wo_pattern_matches(TextDatumGetCString(pattern), type))
+			PG_RETURN_BOOL(true);
+	}
+	PG_RETURN_BOOL(false);
+}
