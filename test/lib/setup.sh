@@ -143,7 +143,7 @@ wo_copy_server() {
 		dir=$("$PG_CONFIG" "$option")
 		wo_run mkdir -p "$(dirname "$root$dir")"
 		wo_run cp -as "$dir" "$root$dir"
-		wo_run find "$root$dir" -name 'webhook_outbox*' -delete
+		wo_run find "$root$dir" -name 'webhook_outbox*' -prune -exec rm -rf {} +
 	done
 	for option in --includedir --libdir; do
 		dir=$("$PG_CONFIG" "$option")

@@ -183,7 +183,7 @@ sub finish
 # On failure, what the servers said is worth more than the failed check alone.
 END
 {
-	if (!Test::More->builder->is_passing)
+	if ($? || !Test::More->builder->is_passing)
 	{
 		for my $file (glob "$PostgreSQL::Test::Utils::log_path/*.log")
 		{
