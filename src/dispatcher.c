@@ -88,7 +88,6 @@ join_registry(void)
 	}
 	my_database->pid = MyProcPid;
 	my_database->started_at = GetCurrentTimestamp();
-	my_database->n_starts++;
 	my_database->n_delivered = my_database->n_failed = 0;
 	strlcpy(my_database->state, "starting", WO_STATE_LEN);
 	LWLockRelease(wo_registry->lock);
@@ -112,6 +111,7 @@ require_extension(void)
 	my_database->presence = found ? WO_PRESENCE_PRESENT : WO_PRESENCE_ABSENT;
 	if (!found)
 		proc_exit(0);
+	my_database->n_starts++;
 }
 
 /*
@@ -246,7 +246,7 @@ publish(WoDispatcher *d)
 	static TimestampTz rate_at = 0;
 	static uint64 rate_base = 0;
 
-	if (d->now < next_at)
+	if (d->now < next_at && !wo_senders_take_changed())
 		return;
 	next_at = d->now + PUBLISH_US;
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);

@@ -59,6 +59,7 @@ typedef struct Sender
 static Sender senders[WO_MAX_SENDERS];
 static int	n_senders = 0;		/* wanted */
 static WoDatabase *my_database;
+static bool is_changed = false; /* a state, since it was asked for */
 
 /* Called once, when the dispatcher starts. */
 void
@@ -75,6 +76,17 @@ enter(Sender *sender, SenderState state, TimestampTz now)
 {
 	sender->state = state;
 	sender->since = now;
+	is_changed = true;
+}
+
+/* Has a sender entered another state since the last call? */
+bool
+wo_senders_take_changed(void)
+{
+	bool		result = is_changed;
+
+	is_changed = false;
+	return result;
 }
 
 static bool

@@ -26,6 +26,7 @@ extern int	wo_senders_next_dead(void);
 extern void wo_senders_bury(int sender, TimestampTz now);
 extern void wo_senders_stop(void);
 extern int	wo_senders_n_live(void);
+extern bool wo_senders_take_changed(void);
 extern bool wo_senders_all_running(void);
 extern void wo_senders_publish(void);
 
