@@ -261,25 +261,32 @@ leave_deserted(void)
 	proc_exit(1);
 }
 
+static bool
+has_room(const Sender *sender)
+{
+	return !sender->is_clogged &&
+		wo_http_n_in_flight(sender->http) < sender->max_in_flight;
+}
+
 /*
  * Take orders from the queue, as many as there is room for.  What is left
- * there holds the dispatcher back, as it should.
+ * there holds the dispatcher back, as it should.  A sender that stops reads
+ * on, to see when the dispatcher is gone, but obeys no more.
  */
 static int
 take_orders(Sender *sender)
 {
 	int			n = 0;
 
-	while (n < ORDERS_PER_ROUND && !sender->is_stopping &&
-		   !sender->is_clogged &&
-		   wo_http_n_in_flight(sender->http) < sender->max_in_flight)
+	while (n < ORDERS_PER_ROUND && (sender->is_stopping || has_room(sender)))
 	{
 		WoOrder		order;
 
 		switch (wo_channel_receive_order(sender->channel, &order))
 		{
 			case WO_CHANNEL_OK:
-				obey(sender, &order);
+				if (!sender->is_stopping)
+					obey(sender, &order);
 				n++;
 				break;
 			case WO_CHANNEL_WOULD_BLOCK:
