@@ -63,7 +63,8 @@ UNION ALL
     SELECT * FROM webhook_outbox.attempt t WHERE t.event_id = c.event_id AND t.endpoint_id = c.endpoint_id
     ORDER BY t.number DESC LIMIT 1) a ON true
   WHERE c.kind = 'send'
-    AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = c.event_id AND d.endpoint_id = c.endpoint_id)
+    AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = c.event_id AND d.endpoint_id = c.endpoint_id
+                      AND d.state <> 'cancelled')
     AND NOT EXISTS (SELECT FROM webhook_outbox.command o WHERE o.event_id = c.event_id AND o.endpoint_id = c.endpoint_id
                       AND o.kind = 'send' AND o.command_id > c.command_id)
 UNION ALL

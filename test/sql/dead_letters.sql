@@ -40,7 +40,7 @@ SELECT webhook_outbox.redeliver(:'first', 'billing');
 TABLE asked;
 TABLE letters;
 SELECT event_type, endpoint_name, state FROM webhook_outbox.delivery_status WHERE endpoint_name IS NOT NULL ORDER BY event_id, 2;
-SELECT count(*) AS twice FROM webhook_outbox.redeliver_dead_letters('billing', 'order.created');
+SELECT webhook_outbox.redeliver_dead_letters('billing', 'order.created') AS a_second_time;
 ROLLBACK TO s;
 
 -- Many, spread over time; filters; what cannot be sent again stays and is said.
@@ -98,6 +98,9 @@ DELETE FROM webhook_outbox.dead_letter WHERE event_id = :'second';
 SELECT webhook_outbox.cancel(:'second', 'crm') AS crm, webhook_outbox.cancel(:'second', 'billing') AS billing,
        webhook_outbox.cancel(:'second') AS all;
 TABLE asked;
+UPDATE webhook_outbox.delivery SET state = 'cancelled', next_attempt_at = 'infinity';
+SELECT webhook_outbox.redeliver(:'second', 'billing') AS cancelled;
+SELECT event_type, endpoint_name, state FROM webhook_outbox.delivery_status WHERE event_id = :'second';
 SELECT webhook_outbox.cancel('01900000-0000-7000-8000-000000000000');
 SELECT webhook_outbox.cancel(:'second', 'nobody');
 
