@@ -17,17 +17,19 @@ $node->safe_psql(
 	INSERT INTO webhook_outbox.event (type, payload)
 	SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
 $receiver->wait_for_requests('/hold', 4, 'requests are in flight');
-my $senders = q(SELECT string_agg(pid::text, ' ' ORDER BY pid)
-	FROM pg_stat_activity WHERE backend_type LIKE 'webhook_outbox sender%');
-my @old = split ' ', sql_value($node, $senders);
+# senders have no database connection, so pg_stat_activity has no row of them
+my $senders = q(SELECT pid FROM webhook_outbox.worker_status
+	WHERE process = 'sender' AND is_running ORDER BY number);
+my @old = split /\n/, sql_value($node, $senders);
 is(scalar @old, 2, 'there are two senders');
 
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($old[0])");
+kill 'TERM', $old[0];
 $receiver->script('/hold', { status => 200 });
 $receiver->release('/hold');
 wait_for_sql(
 	$node, qq(SELECT count(*) = 2 AND bool_and(pid <> $old[0])
-	FROM pg_stat_activity WHERE backend_type LIKE 'webhook_outbox sender%'),
+	FROM webhook_outbox.worker_status
+	WHERE process = 'sender' AND is_running),
 	'a terminated sender is replaced');
 $receiver->wait_for('/delay/5', 500, 'all events arrive');
 $receiver->wait_for('/hold', 500, 'also those that it held');
@@ -39,7 +41,7 @@ $node->safe_psql(
 	INSERT INTO webhook_outbox.event (type, payload)
 	SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
 $receiver->wait_for('/delay/5', 600, 'more is under way');
-my ($victim) = split ' ', sql_value($node, $senders);
+my ($victim) = split /\n/, sql_value($node, $senders);
 kill 'KILL', $victim;
 $receiver->wait_for('/delay/5', 1000, 'all events arrive after a kill -9');
 $receiver->wait_for('/hold', 1000, 'at each endpoint');

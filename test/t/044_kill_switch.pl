@@ -17,8 +17,8 @@ $receiver->wait_for('/fail/1', 1, 'and retried');
 $node->append_conf('postgresql.conf', 'webhook_outbox.enabled = off');
 $node->reload;
 wait_for_sql(
-	$node, q(SELECT count(*) = 0 FROM pg_stat_activity
-	WHERE backend_type LIKE 'webhook_outbox sender%'),
+	$node, q(SELECT count(*) = 0 FROM webhook_outbox.worker_status
+	WHERE process = 'sender' AND (expected OR is_running)),
 	'switched off, there is no sender');
 publish($node, 'order.created') for 1 .. 10;
 $node->restart;

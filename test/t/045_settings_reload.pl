@@ -20,8 +20,8 @@ for my $senders (1, 3, 1, 2)
 	$n += 300;
 	$node->reload;
 	wait_for_sql(
-		$node, qq(SELECT count(*) = $senders FROM pg_stat_activity
-		WHERE backend_type LIKE 'webhook_outbox sender%'),
+		$node, qq(SELECT count(*) = $senders FROM webhook_outbox.worker_status
+		WHERE process = 'sender' AND is_running),
 		"senders = $senders");
 }
 $receiver->wait_for('/delay/2', $n, 'everything arrives');

@@ -21,7 +21,7 @@ use warnings FATAL => 'all';
 
 use Cwd qw(abs_path);
 use Exporter 'import';
-use File::Basename qw(dirname);
+use File::Basename qw(basename dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -139,8 +139,8 @@ sub all_delivered
 		WHERE state IN ('pending', 'retrying')), $claim, $dbname);
 }
 
-# The process id of the launcher, or of a database's dispatcher or sender, once
-# there is one (other than the one to forget).
+# The process id of the launcher, or of a database's dispatcher, once there is
+# one (other than the one to forget).
 sub worker_pid
 {
 	my ($node, $type, $forget, $dbname) = @_;
@@ -185,9 +185,9 @@ END
 {
 	if ($? || !Test::More->builder->is_passing)
 	{
-		for my $file (glob "$PostgreSQL::Test::Utils::log_path/*.log")
+		my $name = basename($0) =~ s/\.pl$//r;
+		for my $file (glob "$PostgreSQL::Test::Utils::log_path/${name}_*.log")
 		{
-			next if $file =~ /regress_log/;
 			my @lines = grep { !/ LOG:  (statement|checkpoint)/ }
 			  split /\n/, slurp_file($file);
 			splice @lines, 0, -30 if @lines > 30;

@@ -234,6 +234,12 @@ sub read_request
 	my ($c) = @_;
 	my $end = index $c->{in}, "\r\n\r\n";
 
+	if ($c->{in} !~ /^[A-Z]/)
+	{
+		# not HTTP, TLS for example: as any server, say so and close
+		$c->{close_after} = 1;
+		return write_out($c, "HTTP/1.1 400 Bad Request\r\n\r\n");
+	}
 	return if $end < 0;
 	if (!$c->{head})
 	{
