@@ -240,7 +240,7 @@ COMMENT ON COLUMN webhook_outbox.endpoint_status.last_error IS 'why it is disabl
 
 CREATE VIEW webhook_outbox.worker_status AS
   SELECT w.process, w.database, w.number, w.pid, w.expected, w.is_running, w.state, w.running_since, w.in_flight,
-         w.delivered, w.failed, w.per_second, w.restarts, w.last_error, w.last_error_at
+         w.delivered, w.failed, round(w.per_second::numeric, 1)::double precision AS per_second, w.restarts, w.last_error, w.last_error_at
   FROM webhook_outbox.worker_rows() w;
 COMMENT ON VIEW webhook_outbox.worker_status IS
   'the workers: which should run and which do; a role that is to read it needs EXECUTE on worker_rows() too';
