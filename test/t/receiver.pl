@@ -47,10 +47,19 @@ use MIME::Base64 qw(decode_base64);
 use Socket qw(SOL_SOCKET SO_LINGER IPPROTO_TCP TCP_NODELAY SOMAXCONN);
 use Time::HiRes qw(time);
 
+my @args = @ARGV;
 my %arg = (port => 0);
 GetOptions(\%arg, 'port=i', 'log=s', 'with-stdin')
   or die "usage: $0 [--port N] [--log FILE] [--with-stdin]\n";
 
+# A connection is a descriptor, and Perl cannot raise their limit itself.
+if (!$ENV{WO_RECEIVER_LIMITED})
+{
+	$ENV{WO_RECEIVER_LIMITED} = 1;
+	exec 'sh', '-c', 'ulimit -n "$(ulimit -H -n)"; exec "$@"', 'sh', $^X, $0,
+	  @args
+	  or die "sh: $!\n";
+}
 $SIG{PIPE} = 'IGNORE';
 
 my %rule_of;     # path => rule; from the path itself, or from /_script
