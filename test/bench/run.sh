@@ -1,0 +1,25 @@
+#!/bin/bash
+# run.sh - make bench: install what is missing, build, measure.
+#
+#   make bench                        every row, about 20 minutes
+#   make bench ROWS="drain latency"   some: see the list in bench.pl
+#   BENCH_QUICK=1 make bench          all of it small, about 3 minutes
+#
+# PostgreSQL, nginx and all files live in one temporary folder, which is removed
+# at the end. Keep the machine quiet meanwhile: nothing runs beside what is
+# being measured. Further settings: those of test/lib/setup.sh.
+
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. test/lib/setup.sh
+
+wo_setup nginx openssl pkg-config
+cd "$WO_TREE/test/bench" || exit 1
+for program in bare_loop stamp; do
+	# shellcheck disable=SC2046 # flags are a list
+	wo_run gcc -std=gnu99 -D_GNU_SOURCE -O2 -o "$program" "$program.c" \
+		$(pkg-config --libs libcurl) || wo_fail "$program does not build"
+done
+wo_run env PG_CONFIG="$PG_CONFIG" WO_BIN="$WO_BIN" WO_WORK="$WO_WORK" \
+	PATH="$PATH:/usr/sbin" BENCH_QUICK="${BENCH_QUICK:-}" ROWS="${ROWS:-}" \
+	perl -I . bench.pl
