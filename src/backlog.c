@@ -66,12 +66,13 @@ static const Oid load_types[] = {
 };
 static WoStatement load_rows = {
 	"SELECT d.event_id, d.next_attempt_at, d.attempts, d.schedule_step, "
-	"d.first_attempt_at, d.origin, " WO_EVENT_COLUMNS " FROM ("
+	"d.first_attempt_at, d.origin, e.* FROM ("
 	"SELECT * FROM webhook_outbox.delivery "
 	"WHERE endpoint_id = $1 AND state = $2 "
 	"AND (next_attempt_at, event_id) > ($3, $4) "
 	"ORDER BY next_attempt_at, event_id LIMIT $5) d "
-	"LEFT JOIN webhook_outbox.event e ON e.id = d.event_id "
+	"LEFT JOIN LATERAL (SELECT " WO_EVENT_COLUMNS " FROM webhook_outbox.event e "
+	"WHERE e.id = d.event_id OFFSET 0) e ON true "
 	"ORDER BY d.next_attempt_at, d.event_id",
 	5, load_types, NULL
 };

@@ -33,7 +33,8 @@ static WoStatement read_commands = {
 	"coalesce(c.endpoint_id, 0), c.due_at, e.xid, e.slot FROM ("
 	"SELECT * FROM webhook_outbox.command "
 	"WHERE command_id <> ALL ($1) ORDER BY command_id LIMIT $2) c "
-	"LEFT JOIN webhook_outbox.event e ON e.id = c.event_id "
+	"LEFT JOIN LATERAL (SELECT e.xid, e.slot FROM webhook_outbox.event e "
+	"WHERE e.id = c.event_id OFFSET 0) e ON true "
 	"ORDER BY c.command_id", 2, read_types, NULL
 };
 
@@ -56,11 +57,13 @@ static WoStatement send_again = {
 
 static const Oid cancel_types[] = {UUIDARRAYOID, INT8ARRAYOID};
 static WoStatement cancel_rows = {
-	"UPDATE webhook_outbox.delivery d "
+	"UPDATE webhook_outbox.delivery "
 	"SET state = 'cancelled', next_attempt_at = 'infinity' "
-	"FROM unnest($1, $2) AS c (event_id, endpoint_id) "
+	"WHERE ctid = ANY (ARRAY(SELECT d.ctid "
+	"FROM unnest($1, $2) AS c (event_id, endpoint_id), LATERAL ("
+	"SELECT d.ctid FROM webhook_outbox.delivery d "
 	"WHERE d.event_id = c.event_id AND d.state <> 'cancelled' "
-	"AND (c.endpoint_id = 0 OR d.endpoint_id = c.endpoint_id)",
+	"AND (c.endpoint_id = 0 OR d.endpoint_id = c.endpoint_id) OFFSET 0) d))",
 	2, cancel_types, NULL
 };
 

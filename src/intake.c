@@ -519,7 +519,9 @@ bury_unknown(WoDispatcher *d, WoCommand **sends, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (wo_router_find(sends[i]->endpoint_id) != NULL)
+		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
+
+		if (endpoint != NULL && !endpoint->is_deleted)
 			continue;
 		wo_txn_begin("burying deliveries of a deleted endpoint");
 		wo_ledger_bury_endpoint(sends[i]->endpoint_id, "(deleted)",

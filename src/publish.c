@@ -109,6 +109,16 @@ check_label(HeapTuple row, TupleDesc desc, int column, const char *name)
 							  MAX_LABEL_LEN));
 }
 
+/* Better than the constraint, which names a leaf and gives no hint. */
+static void
+refuse_null(const char *column, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NOT_NULL_VIOLATION),
+			 errmsg("%s of the event is null", column),
+			 errhint("%s", hint)));
+}
+
 static void
 check_type(HeapTuple row, TupleDesc desc, bool has_endpoint)
 {
@@ -119,7 +129,7 @@ check_type(HeapTuple row, TupleDesc desc, bool has_endpoint)
 	const char *problem;
 
 	if (isnull)
-		return;					/* the NOT NULL constraint says it better */
+		refuse_null("type", "Say what happened, like 'order.created'.");
 	type = TextDatumGetCString(value);
 	problem = wo_check_event_type(type, &hint);
 	if (problem)
@@ -145,7 +155,7 @@ check_payload(HeapTuple row, TupleDesc desc)
 	Size		len;
 
 	if (isnull)
-		return;
+		refuse_null("payload", "Use '{}' or 'null' when there is nothing to tell.");
 	len = toast_raw_datum_size(value) - VARHDRSZ;
 	if (len > (Size) wo_max_payload * 1024)
 		ereport(ERROR,
@@ -237,11 +247,27 @@ stamp_event(HeapTuple row, TupleDesc desc, pg_uuid_t *id, TimestampTz now,
 }
 
 /*
- * A row that logical replication brings was delivered where it was inserted:
- * xid 0 lies before every cursor, so it is stored and never sent.
+ * A row with both id and xid is one that a dump or logical replication brings
+ * back; publishers have no privilege to set these columns.
+ */
+static bool
+is_brought_back(HeapTuple row, TupleDesc desc)
+{
+	bool		no_id;
+	bool		no_xid;
+
+	(void) heap_getattr(row, COL_ID, desc, &no_id);
+	(void) heap_getattr(row, COL_XID, desc, &no_xid);
+	return !no_id && !no_xid;
+}
+
+/*
+ * Such a row was delivered, or is still to be, by the cluster it comes from,
+ * whose xids mean nothing here.  Xid 0 lies before every cursor: it is stored
+ * and never sent of itself; replay() can send it.
  */
 static HeapTuple
-stamp_replicated(HeapTuple row, TupleDesc desc)
+stamp_brought_back(HeapTuple row, TupleDesc desc)
 {
 	int			column = COL_XID;
 	bool		isnull = false;
@@ -271,8 +297,9 @@ wo_sql_event_before_insert(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (wo_is_dispatcher)
 		return PointerGetDatum(row);	/* ring.c moves rows as they are */
-	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
-		return PointerGetDatum(stamp_replicated(row, desc));
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ||
+		is_brought_back(row, desc))
+		return PointerGetDatum(stamp_brought_back(row, desc));
 	check_event(row, desc);
 	warn_not_preloaded();
 	now = GetCurrentTimestamp();

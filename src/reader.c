@@ -209,7 +209,7 @@ header_lines(uint64 row, int column, int *len)
 	Datum		value = wo_txn_value(row, column, &isnull);
 	char	   *lines;
 
-	lines = isnull ? "" : (char *) wo_headers_text(DatumGetJsonbP(value), true);
+	lines = isnull ? "" : (char *) wo_headers_valid_text(DatumGetJsonbP(value));
 	*len = strlen(lines);
 	return lines;
 }

@@ -374,30 +374,25 @@ has_header(const char *lines, const char *line)
 
 /*
  * Append the endpoint's headers and the event's own; where both name the same,
- * the event's counts, being the more particular.
+ * the endpoint's counts: whoever may publish must not replace credentials.
  */
 static void
 append_user_headers(StringInfo lines, const WoRequest *request)
 {
-	const char *of_event = request->event->headers;
-	const char *line = request->target_headers;
+	const char *of_target = request->target_headers;
+	const char *line = request->event->headers;
 
-	if (of_event[0] == '\0')
-	{
-		appendStringInfoString(lines, line);
-		return;
-	}
+	appendStringInfoString(lines, of_target);
 	while (*line)
 	{
 		size_t		len = strcspn(line, "\n");
 
 		if (line[len])
 			len++;
-		if (!has_header(of_event, line))
+		if (!has_header(of_target, line))
 			appendBinaryStringInfo(lines, line, len);
 		line += len;
 	}
-	appendStringInfoString(lines, of_event);
 }
 
 /*

@@ -289,6 +289,12 @@ fence_closed_leaves(void)
 	}
 }
 
+/* Events that must stay when their leaf is emptied. */
+#define NEEDED_EVENTS \
+	"SELECT event_id FROM webhook_outbox.delivery UNION " \
+	"SELECT event_id FROM webhook_outbox.dead_letter UNION " \
+	"SELECT event_id FROM webhook_outbox.command"
+
 /* Runs one utility or data statement that is used too seldom to keep. */
 static void
 run_once(const char *sql)
@@ -305,18 +311,17 @@ static void
 keep_needed_events(int slot)
 {
 	run_once(psprintf("DELETE FROM webhook_outbox.delivery d "
-					  "USING webhook_outbox.event_%d e "
-					  "WHERE d.event_id = e.id AND d.state = 'cancelled'",
+					  "WHERE d.state = 'cancelled' AND EXISTS ("
+					  "SELECT FROM webhook_outbox.event_%d e WHERE e.id = d.event_id)",
 					  slot));
 	run_once(psprintf("INSERT INTO webhook_outbox.event_kept (id, created_at,"
 					  " xid, endpoint_id, slot, type, tenant, source,"
 					  " operation_id, headers, payload) "
 					  "SELECT e.id, e.created_at, e.xid, e.endpoint_id, %d,"
 					  " e.type, e.tenant, e.source, e.operation_id, e.headers,"
-					  " e.payload FROM webhook_outbox.event_%d e "
-					  "WHERE EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id)"
-					  " OR EXISTS (SELECT FROM webhook_outbox.dead_letter d WHERE d.event_id = e.id)"
-					  " OR EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id)",
+					  " e.payload FROM (" NEEDED_EVENTS ") n, LATERAL ("
+					  "SELECT * FROM webhook_outbox.event_%d e"
+					  " WHERE e.id = n.event_id OFFSET 0) e",
 					  WO_KEPT_SLOT, slot));
 }
 

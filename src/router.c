@@ -232,7 +232,7 @@ set_target(WoEndpoint *endpoint, uint64 row)
 	if (!wo_request_format_by_name(wo_txn_text(row, 7), &target->format))
 		elog(ERROR, "endpoint \"%s\" has an unknown body format",
 			 endpoint->name);
-	target->headers = pstrdup(wo_headers_text(DatumGetJsonbP(headers), false));
+	target->headers = pstrdup(wo_headers_valid_text(DatumGetJsonbP(headers)));
 	target->timeout_ms = DatumGetInt32(wo_txn_value(row, 9, &isnull));
 	target->is_http2 = strcmp(wo_txn_text(row, 13), "2") == 0;
 	target->ca_pem = wo_txn_text(row, 14);

@@ -9,7 +9,7 @@ COMMENT ON FUNCTION webhook_outbox.event_before_insert() IS
   'trigger: checks a new event, sets id, xid and created_at, claims operation_id, wakes the dispatcher at commit';
 
 CREATE FUNCTION webhook_outbox.current_slot() RETURNS smallint
-  AS 'MODULE_PATHNAME', 'wo_sql_current_slot' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+  AS 'MODULE_PATHNAME', 'wo_sql_current_slot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.current_slot() IS 'leaf of the event ring that is written now';
 
 CREATE FUNCTION webhook_outbox.find_operation(tenant text, operation_id text) RETURNS uuid
