@@ -17,9 +17,9 @@ $receiver->wait_for('/fail/1', 1, 'and retried');
 $node->append_conf('postgresql.conf', 'webhook_outbox.enabled = off');
 $node->reload;
 wait_for_sql(
-	$node, q(SELECT count(*) = 0 FROM webhook_outbox.worker_status
-	WHERE process = 'sender' AND (expected OR is_running)),
-	'switched off, there is no sender');
+	$node, q(SELECT state LIKE '%enabled is off%'
+	FROM webhook_outbox.worker_status WHERE process = 'dispatcher'),
+	'switched off, worker_status says so');
 publish($node, 'order.created') for 1 .. 10;
 $node->restart;
 publish($node, 'order.created');
