@@ -50,7 +50,7 @@ hand_over(WoDispatcher *d, WoDelivery *delivery, int sender)
 					&delivery->log->event);
 }
 
-/* Sends a quantum from one endpoint.  Returns false when no sender can take. */
+/* Sends a quantum from one endpoint; false: no sender can take more. */
 static bool
 send_quantum(WoDispatcher *d, WoEndpoint *endpoint)
 {

@@ -267,8 +267,8 @@ wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
 		pg_uuid_t	id = *DatumGetUUIDP(wo_txn_value(row, COL_EVENT_ID,
 													 &isnull));
 		TimestampTz due_at =
-			DatumGetTimestampTz(wo_txn_value(row, COL_NEXT_ATTEMPT_AT,
-											 &isnull));
+		DatumGetTimestampTz(wo_txn_value(row, COL_NEXT_ATTEMPT_AT,
+										 &isnull));
 
 		lane->next_due_at = due_at;
 		if (due_at > now)

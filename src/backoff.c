@@ -19,9 +19,9 @@ wo_backoff_next(TimestampTz now, int64 delay_us, double jitter, double chance,
 				int retry_after_s)
 {
 	int64		wait_us = delay_us + (int64)
-		((double) delay_us * jitter * (2.0 * chance - 1.0));
+	((double) delay_us * jitter * (2.0 * chance - 1.0));
 	int64		asked_us = Min(retry_after_s, WO_MAX_RETRY_AFTER_S) *
-		USECS_PER_SEC;
+	USECS_PER_SEC;
 
 	return now + Max(Max(wait_us, asked_us), 0);
 }

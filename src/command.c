@@ -87,7 +87,11 @@ ids_of_deferred(void)
 	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
 
 	for (int i = 0; i < n; i++)
-		ids[i] = Int64GetDatum(((WoCommand *) list_nth(deferred, i))->command_id);
+	{
+		WoCommand  *command = list_nth(deferred, i);
+
+		ids[i] = Int64GetDatum(command->command_id);
+	}
 	return wo_txn_array(ids, NULL, n, INT8OID);
 }
 
@@ -131,7 +135,8 @@ wo_command_read(WoCommand *commands, int limit)
 		command->position.xid = DatumGetUInt64(wo_txn_value(row, 6, &isnull));
 		slot = wo_txn_value(row, 7, &isnull);
 		command->has_event = !isnull;
-		command->position.turn = isnull ? 0 : turn_of_slot(DatumGetInt16(slot));
+		command->position.turn = isnull ? 0 :
+			turn_of_slot(DatumGetInt16(slot));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return (int) n_rows;

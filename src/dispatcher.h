@@ -20,7 +20,7 @@ typedef struct WoDispatcher
 	MemoryContext context;		/* lives as long as the process */
 	WoDatabase *database;
 	WoReader   *reader;
-	dlist_head	ready;			/* endpoints that may send, who is next first */
+	dlist_head	ready;			/* endpoints that may send, in line */
 	uint32		wants;			/* WO_WANT_* not dealt with yet */
 	bool		is_loaded;		/* endpoints and backlog were loaded once */
 	bool		is_polling;		/* this cycle looks without being woken */

@@ -14,7 +14,7 @@
 #include "registry.h"
 #include "work.h"
 
-/* First attempts go before retries, so each kind waits in a lane of its own. */
+/* First attempts go before retries: each kind waits in its own lane. */
 typedef enum WoLaneKind
 {
 	WO_LANE_FRESH,				/* new, parked or sent again by hand */

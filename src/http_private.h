@@ -32,7 +32,7 @@ struct WoHttp
 {
 	CURLM	   *multi;
 	int			epoll_fd;
-	int64		deadline_ms;	/* when libcurl wants to be called; -1: never */
+	int64		deadline_ms;	/* of libcurl's next call; -1: none */
 	WoHttpWatch *watches;		/* by descriptor; malloc'd */
 	int			n_watches;
 	int			n_in_flight;	/* started and not yet told as finished */

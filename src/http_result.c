@@ -138,7 +138,7 @@ static WoOutcome
 judge_failure(WoHttpTransfer *transfer)
 {
 	Meaning		unlisted = {transfer->code, WO_PROTOCOL_ERROR, DETAIL,
-		curl_easy_strerror(transfer->code)};
+	curl_easy_strerror(transfer->code)};
 	const Meaning *meaning = &unlisted;
 	long		os_errno = 0;
 	const char *addition = "";

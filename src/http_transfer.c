@@ -134,7 +134,8 @@ on_body(char *data, size_t size, size_t n, void *arg)
 {
 	WoHttpTransfer *transfer = arg;
 	size_t		len = size * n;
-	size_t		kept = Min(len, transfer->excerpt_size - transfer->excerpt_len);
+	size_t		room = transfer->excerpt_size - transfer->excerpt_len;
+	size_t		kept = Min(len, room);
 
 	memcpy(transfer->excerpt + transfer->excerpt_len, data, kept);
 	transfer->excerpt_len += kept;

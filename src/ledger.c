@@ -224,7 +224,7 @@ add_stored(WoColumns *columns, WoDelivery *delivery, const char *state,
 		   TimestampTz last_attempt_at)
 {
 	TimestampTz first = delivery->first_attempt_at ?
-		delivery->first_attempt_at : last_attempt_at;
+	delivery->first_attempt_at : last_attempt_at;
 
 	add_key(columns, delivery);
 	add_time(columns, next_attempt_at, false);
@@ -255,7 +255,7 @@ add_dead_letter(WoColumns *columns, WoRecord *record)
 	WoResult   *result = &record->result;
 	bool		no_attempt = record->number == 0;
 	TimestampTz first = delivery->first_attempt_at ?
-		delivery->first_attempt_at : result->started_at;
+	delivery->first_attempt_at : result->started_at;
 
 	add_key(columns, delivery);
 	wo_columns_add(columns, CStringGetTextDatum(delivery->endpoint->name),
@@ -439,7 +439,8 @@ wo_ledger_find_recorded(WoLogEvent **events, int n, MemoryContext context,
 		ids[i] = UUIDPGetDatum(&events[i]->event.id);
 	arg = wo_txn_array(ids, NULL, n, UUIDOID);
 	n_rows = wo_txn_query(&find_recorded, &arg, NULL, 0);
-	*recorded = MemoryContextAlloc(context, Max(n_rows, 1) * sizeof(WoRecorded));
+	*recorded = MemoryContextAlloc(context,
+								   Max(n_rows, 1) * sizeof(WoRecorded));
 	for (uint64 row = 0; row < n_rows; row++)
 	{
 		bool		isnull;

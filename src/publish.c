@@ -175,6 +175,7 @@ check_headers(HeapTuple row, TupleDesc desc)
 	if (isnull)
 		return;
 	text = wo_headers_text(DatumGetJsonbP(value), true);
+
 	if (strlen(text) > MAX_HEADERS_LEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -285,6 +286,7 @@ wo_sql_event_before_insert(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	TimestampTz now;
 	pg_uuid_t	id;
+	uint64		xid;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
@@ -307,6 +309,6 @@ wo_sql_event_before_insert(PG_FUNCTION_ARGS)
 	if (!claim_operation(trigger->tg_relation, row, &id, now))
 		return PointerGetDatum(NULL);
 	wo_wakeup_at_commit(WO_WANT_EVENTS);
-	return PointerGetDatum(stamp_event(row, desc, &id, now,
-									   U64FromFullTransactionId(GetTopFullTransactionId())));
+	xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	return PointerGetDatum(stamp_event(row, desc, &id, now, xid));
 }

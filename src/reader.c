@@ -105,8 +105,8 @@ add_window(WoReader *reader, WoSnapshot *older, WoSnapshot *newer)
 	reader->n_windows++;
 	if (reader->ranges)
 		pfree(reader->ranges);
-	reader->ranges = MemoryContextAlloc(reader->context,
-										(older->n_xids + 1) * sizeof(WoXidRange));
+	reader->ranges = MemoryContextAlloc(reader->context, (older->n_xids + 1) *
+										sizeof(WoXidRange));
 	reader->n_ranges = wo_snapshot_ranges(older, newer, reader->ranges);
 	memset(&reader->position, 0, sizeof(WoPosition));
 	return window;

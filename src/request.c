@@ -22,7 +22,7 @@
 #define DEFAULT_SOURCE		"/webhook_outbox"
 #define UUID_TEXT_LEN		36
 #define TIME_TEXT_LEN		27
-#define UNIX_TEXT_LEN		10		/* digits, until the year 2286 */
+#define UNIX_TEXT_LEN		10	/* digits, until the year 2286 */
 
 #define append_literal(out, text) \
 	appendBinaryStringInfo(out, text, sizeof(text) - 1)
@@ -200,9 +200,9 @@ append_source(StringInfo out, const WoEvent *event, bool is_header)
 	{
 		unsigned char c = *p;
 		bool		is_plain = c > 0x20 && c < 0x7f &&
-			strchr("\"%<>\\^`{|}", c) == NULL;
+		strchr("\"%<>\\^`{|}", c) == NULL;
 		bool		is_escape = c == '%' && isxdigit((unsigned char) p[1]) &&
-			isxdigit((unsigned char) p[2]);
+		isxdigit((unsigned char) p[2]);
 
 		if (is_plain || (is_escape && !is_header))
 		{

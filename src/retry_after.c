@@ -53,7 +53,7 @@ days_since_1970(int year, int month, int day)
 	int64		years = year - 1;
 	int64		days = years * 365 + years / 4 - years / 100 + years / 400;
 	bool		is_leap = (year % 4 == 0 && year % 100 != 0) ||
-		year % 400 == 0;
+	year % 400 == 0;
 
 	days += before_month[month - 1] + (is_leap && month > 2 ? 1 : 0);
 	return days + day - 1 - INT64CONST(719162);

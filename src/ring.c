@@ -189,7 +189,7 @@ load_leaf(uint64 row)
 	char	   *name = wo_txn_text(row, 1);
 	int			slot = DatumGetInt16(wo_txn_value(row, 2, &isnull));
 	Ring	   *ring = strcmp(name, event_ring.name) == 0 ? &event_ring :
-		&attempt_ring;
+	&attempt_ring;
 	RingLeaf   *leaf = &ring->leaves[slot];
 	Datum		value;
 

@@ -8,7 +8,7 @@
  * was committed with it or before it.  What changed stands in the table
  * endpoint_change, empty nearly always; a counter in shared memory was
  * rejected: between a commit's becoming visible and its callback there is no
- * moment at which such a counter is right, and COMMIT PREPARED has no callback.
+ * moment at which such a counter is right, and COMMIT PREPARED calls nothing.
  *
  * What matches a (type, tenant) is worked out once and remembered, so that an
  * event costs one look-up with ten thousand endpoints too.
@@ -54,7 +54,7 @@ static HTAB *endpoint_table;
 static HTAB *route_table;
 static List *endpoints = NIL;
 static List *deleted = NIL;		/* of WoDeleted */
-static List *seen_changes = NIL;	/* of palloc'd int64: change_ids to delete */
+static List *seen_changes = NIL;	/* of int64 *: change_ids to delete */
 
 #define LOAD_SQL(where) \
 	"SELECT e.endpoint_id, e.name, e.url, e.event_types, e.tenant, " \
@@ -399,7 +399,7 @@ find_matches(const WoEvent *event)
 	return matches;
 }
 
-/* Returns the endpoints that asked for the event; valid until the next load. */
+/* Returns the endpoints that asked for it; valid until the next load. */
 List *
 wo_router_match(const WoEvent *event)
 {

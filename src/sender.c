@@ -44,8 +44,8 @@
 
 #define BEAT_INTERVAL_MS	1000	/* between two signs of life */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
-#define ORDERS_PER_ROUND	256		/* then sockets get a turn */
-#define SPARE_DESCRIPTORS	64		/* for all that is not a connection */
+#define ORDERS_PER_ROUND	256 /* then sockets get a turn */
+#define SPARE_DESCRIPTORS	64	/* for all that is not a connection */
 
 /* Who is told; what http.c does not know of it. */
 typedef struct Target

@@ -450,8 +450,8 @@ wo_settle_record(WoDispatcher *d, bool is_last)
 {
 	bool		with_cursor = is_cursor_due(d, is_last);
 	bool		is_due = n_pending + n_parking >= BATCH_RECORDS ||
-		d->now >= wo_settle_deadline() ||
-		(is_last && wo_settle_has_pending());
+	d->now >= wo_settle_deadline() ||
+	(is_last && wo_settle_has_pending());
 
 	if (d->now < retry_at || (!is_due && !with_cursor))
 		return;

@@ -12,6 +12,6 @@
 
 #include "c.h"
 
-extern text *wo_text_from_bytes(const char *bytes, int len);
+extern text * wo_text_from_bytes(const char *bytes, int len);
 
 #endif							/* WO_TEXT_H */

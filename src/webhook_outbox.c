@@ -227,7 +227,7 @@ wo_sql_find_operation(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	Datum		tenant = PG_ARGISNULL(0) ?
-		PointerGetDatum(cstring_to_text("")) : PG_GETARG_DATUM(0);
+	PointerGetDatum(cstring_to_text("")) : PG_GETARG_DATUM(0);
 
 	if (PG_ARGISNULL(1) ||
 		!wo_operation_find(get_namespace_oid(WO_EXTENSION, false), tenant,
