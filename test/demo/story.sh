@@ -15,7 +15,7 @@ log=$home/requests.jsonl
 port=56300
 server_is_up='' receiver_pid='' feed_pid=''
 export PGHOST=$home PGPORT=$port PGDATABASE=shop PGOPTIONS='-c client_min_messages=warning'
-export PGTZ=${TZ:-} LC_ALL=C.UTF-8
+export LC_ALL=C.UTF-8
 psql=("$WO_BIN/psql" -X -q -v ON_ERROR_STOP=1)
 
 tick=0.05 # seconds between looks at a condition
@@ -167,7 +167,8 @@ INSERT INTO orders VALUES (42, 'Ada', 99.50);
 INSERT INTO webhook_outbox.event (type, payload)
   VALUES ('order.created', '{\"order_id\": 42, \"total\": 99.50}');
 COMMIT;"
-[ -z "$is_terminal" ] || sleep "$pace"
+wait_until 'SELECT count(DISTINCT endpoint_id) = 3 FROM webhook_outbox.attempt'
+feed_catches_up
 tell 'This one rolls back, so nobody ever hears of order 43:'
 run_script "BEGIN;
 INSERT INTO orders VALUES (43, 'Bob', 10);
@@ -187,7 +188,9 @@ wait_until "SELECT count(*) >= 2 FROM webhook_outbox.dead_letter"
 wait_until "SELECT count(*) >= 2 FROM webhook_outbox.delivery_status WHERE endpoint_name = 'warehouse' AND state = 'delivered'"
 feed_catches_up
 
-chapter '3. crm did not answer in time: dead letters, which SQL can read and send again'
+tell "Requests about order 43, which was rolled back: $(grep -c '"order_id": 43' "$log")."
+
+chapter '3. crm stayed down: dead letters, which SQL can read and send again'
 run_sql 'SELECT endpoint_name, event_type, reason, attempts, last_status, last_response
 FROM webhook_outbox.dead_letter;'
 event=$(value "SELECT event_id FROM webhook_outbox.dead_letter WHERE event_type = 'order.created' LIMIT 1")
@@ -203,8 +206,11 @@ feed_catches_up
 chapter '4. Where everything stands'
 run_sql 'SELECT event_type, state, endpoints, delivered, attempts FROM webhook_outbox.event_status ORDER BY event_id;'
 run_sql 'SELECT name, state, pending, retrying, dead_letters, last_failure_status FROM webhook_outbox.endpoint_status ORDER BY name;'
-run_sql 'SELECT number, endpoint_id, outcome, http_status, total_ms FROM webhook_outbox.attempt ORDER BY started_at;'
-run_sql 'SELECT * FROM webhook_outbox.worker_status;'
+run_sql "SELECT name, number, outcome, http_status, round(total_ms::numeric, 1) AS total_ms,
+       date_trunc('milliseconds', next_attempt_at - started_at) AS retry_after
+FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint USING (endpoint_id)
+WHERE event_id = '$event' ORDER BY name, number;"
+run_sql 'SELECT process, database, pid, is_running, state, delivered, failed FROM webhook_outbox.worker_status;'
 
 if [ -n "$is_terminal" ]; then
 	chapter 'Look around in another terminal:'
