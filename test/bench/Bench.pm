@@ -18,8 +18,8 @@ our @EXPORT = qw($home $url $tls_url $fresh_url $resumed_url $stamp_url $is_quic
   attempts_span endpoint body_size start_stamp stop_stamp wait_for);
 
 our $is_quick = $ENV{BENCH_QUICK};
-our $home = "$ENV{WO_WORK}/bench";
-my $bin = $ENV{WO_BIN};
+our $home = ($ENV{WO_WORK} // '.') . '/bench';
+my $bin = $ENV{WO_BIN} // '';
 my $port = 57300;
 our $url = 'http://127.0.0.1:' . ($port + 1);
 our $tls_url = 'https://127.0.0.1:' . ($port + 2);

@@ -3,7 +3,7 @@
 # moments while events flow; then compare what was sent with what was committed.
 #
 #   FAULT_SEED=1234 make fault     the same choices again (timing differs)
-#   FAULT_EVENTS=20000             how many events, half of them a minute's worth
+#   FAULT_EVENTS=20000             how many events that are meant to stay
 #   FAULT_KILLS=14                 how many kills
 #
 # Everything lives in one temporary folder, which is removed at the end; with
@@ -14,7 +14,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 . test/lib/setup.sh
 
-wo_setup
+wo_setup perl
 cd "$WO_TREE/test/fault" || exit 1
 wo_run env PG_CONFIG="$PG_CONFIG" WO_BIN="$WO_BIN" WO_WORK="$WO_WORK" \
 	FAULT_SEED="${FAULT_SEED:-}" FAULT_EVENTS="${FAULT_EVENTS:-}" \
