@@ -277,7 +277,7 @@ read_kills();
 $_->{recorded} = read_attempts("attempts_$_->{n}") for @kills;
 each_line('dead_letters', sub {
 	my ($id, $endpoint_id) = split /\t/, shift;
-	$dead{"$endpoint_id/$key_of{$id}"} = 1;
+	$dead{ "$endpoint_id/" . ($key_of{$id} // '?') } = 1;
 });
 
 print "\n";
