@@ -44,4 +44,13 @@
 	ExecCheckIndexConstraints(rri, slot, estate, tid, NIL)
 #endif
 
+/* 16: ownership of every kind of object is asked for in one way. */
+#if PG_VERSION_NUM >= 160000
+#define WoOwnsDatabase(database_id, role) \
+	object_ownercheck(DatabaseRelationId, database_id, role)
+#else
+#define WoOwnsDatabase(database_id, role) \
+	pg_database_ownercheck(database_id, role)
+#endif
+
 #endif							/* WO_COMPAT_H */

@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "backlog.h"
+#include "claim.h"
 #include "command.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
@@ -49,10 +50,18 @@ PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 /* A sender that is coming up or to be replaced is looked at so often. */
 #define SENDER_WATCH_US		(USECS_PER_SEC / 20)
 
-/* At a stop, requests under way get so long to end before they are cut. */
-#define STOP_GRACE_US		(3 * USECS_PER_SEC / 2)
+/*
+ * At a stop, requests under way get so long to end before they are cut; less
+ * if somebody waits to drop or copy the database.
+ */
+#define STOP_GRACE_US		(5 * USECS_PER_SEC)
+#define HELD_GRACE_US		USECS_PER_SEC
+
+/* A ring that cannot turn is reported when that has lasted so long. */
+#define PROBLEM_LASTS_US	(5 * USECS_PER_MINUTE)
 
 static WoDatabase *my_database = NULL;
+static char *database_name;
 
 /* before_shmem_exit: the launcher may start another one. */
 static void
@@ -107,6 +116,8 @@ require_extension(void)
 	found = wo_txn_find_extension(&owner, &namespace_id);
 	if (found)
 		wo_txn_watch_extension(namespace_id);
+	database_name = MemoryContextStrdup(TopMemoryContext,
+										get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
 	my_database->presence = found ? WO_PRESENCE_PRESENT : WO_PRESENCE_ABSENT;
 	if (!found)
@@ -132,6 +143,7 @@ start(MemoryContext context)
 	d->next_look_at = d->now + USECS_PER_MINUTE;
 	d->next_poll_at = d->now;
 	d->next_maintenance_at = d->now;
+	d->is_held = true;			/* until the claim was looked at */
 	wo_router_create(context);
 	wo_backlog_create(context);
 	wo_command_create(context);
@@ -156,6 +168,35 @@ obey_reload(void)
 	ProcessConfigFile(PGC_SIGHUP);
 	wo_txn_forget_role();
 	wo_flight_resize(wo_max_in_flight);
+	if (!wo_settings_want_database(database_name))
+		ShutdownRequestPending = true;
+}
+
+/*
+ * A copy of a database sends nothing until an operator says that it should:
+ * P9.  Looks at every poll, and when resume_delivery() has announced itself.
+ */
+static void
+check_claim(WoDispatcher *d)
+{
+	bool		is_ours;
+
+	if (!d->is_held || !(d->is_polling || d->wants & WO_WANT_ENDPOINTS))
+		return;
+	wo_txn_begin("looking whether this database is a copy");
+	is_ours = wo_claim_is_ours();
+	wo_txn_commit();
+	if (is_ours && d->is_told_held)
+		ereport(LOG,
+				(errmsg("webhook_outbox resumes delivery from database \"%s\"",
+						database_name)));
+	else if (!is_ours && !d->is_told_held)
+		ereport(LOG,
+				(errmsg("webhook_outbox does not deliver from database \"%s\": it is a copy",
+						database_name),
+				 errhint("Call webhook_outbox.resume_delivery() in it if it should deliver instead of its source.")));
+	d->is_held = !is_ours;
+	d->is_told_held = !is_ours;
 }
 
 /* Collects what commits have announced, and polls now and then. */
@@ -174,7 +215,7 @@ notice_wants(WoDispatcher *d)
 static bool
 may_deliver(const WoDispatcher *d)
 {
-	return wo_enabled && !d->is_stopping && !d->is_stuck;
+	return wo_enabled && !d->is_held && !d->is_stopping && !d->is_stuck;
 }
 
 /* Has the reader more to read right now, and room for it? */
@@ -196,12 +237,34 @@ take_in(WoDispatcher *d)
 	wo_intake_relieve(d);
 }
 
+/* Says what keeps a ring from turning, once it has lasted. */
+static void
+report_problem(WoDispatcher *d, const char *problem)
+{
+	static TimestampTz since = 0;
+	static const char *reported = NULL;
+
+	if (problem == NULL)
+	{
+		since = 0;
+		reported = NULL;
+		return;
+	}
+	if (since == 0)
+		since = d->now;
+	if (d->now - since < PROBLEM_LASTS_US || problem == reported)
+		return;
+	reported = problem;
+	ereport(LOG,
+			(errmsg("webhook_outbox keeps events longer: %s", problem)));
+	wo_registry_set_error(d->database, problem);
+}
+
 /* Turns rings, empties leaves, forgets old operations. */
 static void
 maintain(WoDispatcher *d)
 {
 	static TimestampTz next_forget_at = 0;
-	static const char *last_problem = NULL;
 	const char *problem;
 
 	if (d->now < d->next_maintenance_at)
@@ -210,12 +273,7 @@ maintain(WoDispatcher *d)
 	/* Emptying waits for the cursor on disk: see that it goes there. */
 	if (wo_ring_maintain(d->database, d->now, &problem))
 		d->reader->is_moved = true;
-	if (problem != last_problem && problem != NULL)
-	{
-		ereport(LOG, (errmsg("webhook_outbox keeps events longer: %s", problem)));
-		wo_registry_set_error(d->database, problem);
-	}
-	last_problem = problem;
+	report_problem(d, problem);
 	if (d->now < next_forget_at)
 		return;
 	next_forget_at = d->now + FORGET_US;
@@ -231,6 +289,8 @@ state_name(const WoDispatcher *d)
 		return "stopping";
 	if (d->is_stuck)
 		return "not sending: attempts cannot be recorded, see last_error";
+	if (d->is_held)
+		return "not sending: this database is a copy, see resume_delivery()";
 	if (!wo_enabled)
 		return "not sending: webhook_outbox.enabled is off";
 	if (wo_flight_n_used() > 0 || d->reader->n_events > 0)
@@ -305,6 +365,7 @@ run_cycle(WoDispatcher *d)
 	obey_reload();
 	d->now = GetCurrentTimestamp();
 	notice_wants(d);
+	check_claim(d);
 	wo_senders_maintain(d->now, d->is_stopping ? 0 : wo_senders);
 	wo_settle_collect(d);
 	/* Senders get work before the writing starts, and do not wait for it. */
@@ -317,7 +378,7 @@ run_cycle(WoDispatcher *d)
 		wo_admission_run(d);
 	}
 	wo_senders_flush();
-	if (!d->is_stuck)
+	if (!d->is_stuck && !d->is_held)
 		maintain(d);
 	publish(d);
 }
@@ -326,7 +387,9 @@ run_cycle(WoDispatcher *d)
 static void
 stop(WoDispatcher *d)
 {
-	TimestampTz deadline = GetCurrentTimestamp() + STOP_GRACE_US;
+	bool		is_wanted_away = my_database->held_until > d->now;
+	TimestampTz deadline = GetCurrentTimestamp() +
+	(is_wanted_away ? HELD_GRACE_US : STOP_GRACE_US);
 
 	d->is_stopping = true;
 	while (wo_senders_n_live() > 0 && GetCurrentTimestamp() < deadline)

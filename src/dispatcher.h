@@ -24,6 +24,8 @@ typedef struct WoDispatcher
 	uint32		wants;			/* WO_WANT_* not dealt with yet */
 	bool		is_loaded;		/* endpoints and backlog were loaded once */
 	bool		is_polling;		/* this cycle looks without being woken */
+	bool		is_held;		/* the database is a copy: nothing goes out */
+	bool		is_told_held;	/* ... and the log says so */
 	bool		is_stopping;	/* asked to end: nothing new goes out */
 	bool		is_stuck;		/* outcomes cannot be recorded: likewise */
 	TimestampTz now;			/* read once per cycle */

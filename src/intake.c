@@ -56,21 +56,30 @@ is_recorded(const WoRecorded *recorded, int n, const pg_uuid_t *event_id,
 	return false;
 }
 
-/* Owes an event to an endpoint: queues it, or parks it behind others. */
+/*
+ * Owes an event to an endpoint: queues it, or parks it behind others.  If the
+ * endpoint was deleted since, it is given up; if before, nothing is owed.
+ */
 static void
 owe(WoDispatcher *d, WoEndpoint *endpoint, WoLogEvent *log)
 {
-	MemoryContext caller = MemoryContextSwitchTo(d->context);
-	WoDelivery *delivery = wo_delivery_create(endpoint, log);
+	MemoryContext caller;
+	WoDelivery *delivery;
 
-	MemoryContextSwitchTo(caller);
-	if (wo_endpoint_has_backlog(endpoint, d->now))
-	{
-		wo_settle_park(d, delivery);
+	if (endpoint->is_deleted && log->position.xid > endpoint->deleted_xid)
 		return;
+	caller = MemoryContextSwitchTo(d->context);
+	delivery = wo_delivery_create(endpoint, log);
+	MemoryContextSwitchTo(caller);
+	if (endpoint->is_deleted)
+		wo_settle_abandon(d, delivery, "endpoint_deleted");
+	else if (wo_endpoint_has_backlog(endpoint, d->now))
+		wo_settle_park(d, delivery);
+	else
+	{
+		wo_endpoint_enqueue(endpoint, delivery);
+		wo_admission_make_ready(d, endpoint);
 	}
-	wo_endpoint_enqueue(endpoint, delivery);
-	wo_admission_make_ready(d, endpoint);
 }
 
 /* Owes an event to everybody who asked for it and has no record of it. */
@@ -85,7 +94,7 @@ route(WoDispatcher *d, WoLogEvent *log, uint64 window, WoRecorded *recorded,
 	{
 		WoEndpoint *only = wo_router_find(log->only_endpoint_id);
 
-		matches = only && !only->is_deleted ? list_make1(only) : NIL;
+		matches = only ? list_make1(only) : NIL;
 	}
 	else
 		matches = wo_router_match(&log->event);
@@ -98,6 +107,7 @@ route(WoDispatcher *d, WoLogEvent *log, uint64 window, WoRecorded *recorded,
 						 endpoint->endpoint_id))
 			owe(d, endpoint, log);
 	}
+	log->n_open--;
 	if (wo_command_has_deferred() && wo_command_recall(&log->event.id))
 		d->wants |= WO_WANT_COMMANDS;
 }
@@ -197,7 +207,8 @@ drop_deleted(void)
 	{
 		WoEndpoint *endpoint = lfirst(cell);
 
-		if (endpoint->is_deleted && endpoint->n_in_flight == 0)
+		if (endpoint->is_deleted && endpoint->patterns == NIL &&
+			endpoint->n_in_flight == 0)
 			gone = lappend(gone, endpoint);
 	}
 	foreach(cell, gone)
@@ -210,17 +221,34 @@ drop_deleted(void)
 	list_free(gone);
 }
 
+/* How many windows have been read to their end. */
+static uint64
+read_windows(WoDispatcher *d)
+{
+	return d->reader->n_windows - (d->reader->reading != NULL);
+}
+
+/* Deletes the rows about changes that are dealt with. */
+static void
+forget_changes(WoDispatcher *d)
+{
+	if (wo_router_has_to_forget(read_windows(d)))
+	{
+		wo_txn_begin("taking over changed endpoints");
+		wo_router_forget_changes(read_windows(d));
+		wo_txn_commit();
+		wo_router_forgotten(read_windows(d));
+	}
+	if (!wo_settle_has_pending())
+		drop_deleted();
+}
+
 /* Takes changed endpoints over, after the transaction that loaded them. */
 static void
 follow_changes(WoDispatcher *d)
 {
 	bury_deleted(d);
-	wo_txn_begin("taking over changed endpoints");
-	wo_router_forget_changes();
-	wo_txn_commit();
 	refresh_line(d);
-	if (!wo_settle_has_pending())
-		drop_deleted();
 }
 
 /* How many events may be read now. */
@@ -238,60 +266,78 @@ room_for_events(WoDispatcher *d)
 	return room;
 }
 
+/* Loads what changed in the configuration; the first time all of it. */
+static bool
+load_endpoints(WoDispatcher *d, uint64 window)
+{
+	bool		is_changed = wo_router_load(!d->is_loaded, d->now, window);
+
+	if (!d->is_loaded)
+		wo_backlog_look();
+	d->is_loaded = true;
+	d->wants &= ~WO_WANT_ENDPOINTS;
+	return is_changed;
+}
+
+/* A page that was read, and what is known of it. */
+typedef struct EventPage
+{
+	WoLogEvent *events[PAGE_EVENTS];
+	int			n;
+	uint64		window;			/* number of the window it is from */
+	WoRecorded *recorded;		/* from before a restart; NULL: none */
+	int			n_recorded;
+	bool		is_changed;		/* endpoints were loaded */
+} EventPage;
+
+/* Reads a page, and what was recorded of its events before a restart. */
+static void
+fill_page(WoDispatcher *d, int room, EventPage *page)
+{
+	WoReader   *reader = d->reader;
+	Size		bytes = (Size) wo_window_size * 1024;
+
+	page->window = reader->n_windows;
+	if (reader->reading == NULL || room == 0)
+		return;
+	page->n = wo_reader_read_page(reader, room, bytes - reader->n_bytes,
+								  d->now, page->events);
+	if (wo_reader_may_be_recorded(reader, page->events, page->n))
+		page->n_recorded = wo_ledger_find_recorded(page->events, page->n,
+												   d->context,
+												   &page->recorded);
+}
+
 /*
  * Loads endpoints that changed, opens a window if the last one is read, and
  * reads a page of it, all under one snapshot.  Endpoints come first: an event
  * must find every endpoint that was committed with it.
  */
-static int
-read_page(WoDispatcher *d, int room, WoLogEvent **page, uint64 *window,
-		  WoRecorded **recorded, int *n_recorded, bool *is_changed)
+static void
+read_page(WoDispatcher *d, int room, EventPage *page)
 {
 	WoReader   *reader = d->reader;
-	bool		is_paging = reader->reading != NULL;
-	bool		is_checking;
-	int			n = 0;
+	bool		was_reading = reader->reading != NULL;
+	bool		is_open;
 
-	*n_recorded = 0;
 	wo_txn_begin("reading events");
-	if (wo_reader_open_window(reader) || !d->is_loaded)
-	{
-		if (!is_paging || !d->is_loaded || (d->wants & WO_WANT_ENDPOINTS))
-			*is_changed = wo_router_load(!d->is_loaded, d->now,
-										 d->is_loaded && is_paging ?
-										 reader->n_windows + 1 : 0);
-		/* Something has ended since the last poll: perhaps a command. */
-		if (d->is_polling)
-			d->wants |= WO_WANT_COMMANDS;
-		if (!d->is_loaded)
-			wo_backlog_look();
-		d->is_loaded = true;
-		d->wants &= ~WO_WANT_ENDPOINTS;
-		*window = reader->n_windows;
-		is_checking = reader->n_to_check > 0;
-		if (reader->reading && room > 0)
-			n = wo_reader_read_page(reader, room,
-									(Size) wo_window_size * 1024 -
-									reader->n_bytes, d->now, page);
-		if (n > 0 && is_checking)
-			*n_recorded = wo_ledger_find_recorded(page, n, d->context,
-												  recorded);
-	}
+	is_open = wo_reader_open_window(reader);
+	if (!d->is_loaded || (is_open && !was_reading) ||
+		(d->wants & WO_WANT_ENDPOINTS))
+		page->is_changed = load_endpoints(d, reader->n_windows + was_reading);
+	/* Something has ended since the last poll: perhaps a command. */
+	if (is_open && d->is_polling)
+		d->wants |= WO_WANT_COMMANDS;
+	fill_page(d, room, page);
 	wo_txn_commit();
-	return n;
 }
 
 /* Reads new events and owes them to their endpoints: one page. */
 void
 wo_intake_events(WoDispatcher *d)
 {
-	WoLogEvent *page[PAGE_EVENTS];
-	WoRecorded *recorded = NULL;
-	int			n_recorded;
-	uint64		window = 0;
-	bool		is_changed = false;
+	EventPage	page;
 	int			room = room_for_events(d);
-	int			n;
 
 	/* Little pages cost more than they bring; changes are looked at anyway. */
 	if (room < Min(PAGE_EVENTS, wo_window_events) / 2 &&
@@ -301,17 +347,19 @@ wo_intake_events(WoDispatcher *d)
 			return;
 		room = 0;
 	}
-	n = read_page(d, room, page, &window, &recorded, &n_recorded,
-				  &is_changed);
-	if (is_changed)
+	memset(&page, 0, sizeof(EventPage));
+	read_page(d, room, &page);
+	if (page.is_changed)
 		follow_changes(d);
-	for (int i = 0; i < n; i++)
-		route(d, page[i], window, recorded, n_recorded);
-	if (recorded)
-		pfree(recorded);
+	for (int i = 0; i < page.n; i++)
+		route(d, page.events[i], page.window, page.recorded,
+			  page.n_recorded);
+	if (page.recorded)
+		pfree(page.recorded);
 	if (!d->reader->reading)
 		d->wants &= ~WO_WANT_EVENTS;
 	wo_reader_settle(d->reader);
+	forget_changes(d);
 }
 
 static bool
@@ -578,14 +626,18 @@ wo_intake_commands(WoDispatcher *d)
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);
 	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
+	bool		is_changed;
 	int			n;
 
 	/* What is about to be parked must be stored before it is looked for. */
 	wo_settle_record(d, true);
+	/* Endpoints come along: a command may be about one that is new. */
 	wo_txn_begin("reading commands");
+	is_changed = load_endpoints(d, d->reader->n_windows + 1);
 	n = wo_command_read(commands, COMMANDS_AT_ONCE);
 	wo_txn_commit();
-	MemoryContextSwitchTo(work);
+	if (is_changed)
+		follow_changes(d);
 	if (n < COMMANDS_AT_ONCE)
 		d->wants &= ~WO_WANT_COMMANDS;
 	if (n > 0)

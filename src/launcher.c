@@ -34,7 +34,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/varlena.h"
 
 PGDLLEXPORT void wo_launcher_main(Datum main_arg);
 
@@ -74,26 +73,6 @@ join_registry(void)
 	before_shmem_exit(leave_registry, (Datum) 0);
 }
 
-/* Does webhook_outbox.databases allow this one? */
-static bool
-is_wanted(const char *name)
-{
-	char	   *copy = pstrdup(wo_databases);
-	List	   *names = NIL;
-	ListCell   *cell;
-
-	if (wo_databases[0] == '\0')
-		return true;
-	if (!SplitIdentifierString(copy, ',', &names))
-		return false;
-	foreach(cell, names)
-	{
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Lists the databases that may have the extension, in the caller's context. */
 static List *
 list_databases(void)
@@ -114,7 +93,7 @@ list_databases(void)
 		MemoryContext old;
 
 		if (!form->datallowconn || form->datistemplate ||
-			!is_wanted(NameStr(form->datname)))
+			!wo_settings_want_database(NameStr(form->datname)))
 			continue;
 		old = MemoryContextSwitchTo(caller);
 		result = lappend_oid(result, form->oid);
@@ -248,6 +227,8 @@ look_after(Oid database_id, TimestampTz now)
 	notice_extension(database);
 	if (database->presence == WO_PRESENCE_ABSENT || database->pid != 0)
 		return DT_NOEND;
+	if (now < database->held_until)
+		return database->held_until;
 	if (now >= database->next_start_at)
 		start_dispatcher(charge, database, now);
 	return charge->handle ? DT_NOEND : database->next_start_at;

@@ -121,10 +121,11 @@ static WoStatement bury_endpoint = {
 	"buried AS (INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
 	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
 	"last_attempt_at, created_at) "
-	"SELECT g.event_id, g.endpoint_id, $2, e.type, e.tenant, "
+	"SELECT g.event_id, g.endpoint_id, $2, coalesce(e.type, ''), e.tenant, "
 	"'endpoint_deleted', g.attempts, g.first_attempt_at, g.last_attempt_at, $4 "
-	"FROM gone g, LATERAL (SELECT e.type, e.tenant FROM webhook_outbox.event e "
-	"WHERE e.id = g.event_id OFFSET 0) e WHERE g.state <> 'cancelled' ON CONFLICT (endpoint_id, event_id) DO NOTHING) "
+	"FROM gone g LEFT JOIN LATERAL (SELECT e.type, e.tenant "
+	"FROM webhook_outbox.event e WHERE e.id = g.event_id OFFSET 0) e ON true "
+	"WHERE g.state <> 'cancelled' ON CONFLICT (endpoint_id, event_id) DO NOTHING) "
 	"SELECT count(*) FROM gone",
 	4, bury_endpoint_types, NULL
 };

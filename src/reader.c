@@ -87,7 +87,6 @@ wo_reader_create(MemoryContext context)
 	reader->context = context;
 	dlist_init(&reader->windows);
 	dlist_init(&reader->events);
-	reader->n_to_check = 2 * WO_READ_AHEAD;
 	return reader;
 }
 
@@ -283,6 +282,7 @@ take_event(WoReader *reader, WoLogEvent *log, const WoLeaf *leaf,
 	log->position.turn = leaf->turn;
 	log->position.id = log->event.id;
 	log->read_at = now;
+	log->n_open = 1;			/* until it is routed */
 	reader->position = log->position;
 	flush_commit(reader, log->position.xid);
 	dlist_push_tail(&reader->events, &log->log_node);
@@ -291,8 +291,6 @@ take_event(WoReader *reader, WoLogEvent *log, const WoLeaf *leaf,
 	reader->n_bytes += log->size;
 	reader->n_since_saved++;
 	reader->is_moved = true;
-	if (reader->n_to_check > 0)
-		reader->n_to_check--;
 }
 
 /*
@@ -400,6 +398,21 @@ compare_positions(const WoPosition *a, const WoPosition *b)
 	if (a->xid != b->xid)
 		return a->xid < b->xid ? -1 : 1;
 	return memcmp(&a->id, &b->id, sizeof(pg_uuid_t));
+}
+
+/*
+ * Could an earlier dispatcher have recorded something of these events?  Not
+ * of those that were committed after this one started.
+ */
+bool
+wo_reader_may_be_recorded(const WoReader *reader, WoLogEvent **events, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (wo_snapshot_shows(reader->durable, events[i]->position.xid))
+			return true;
+	}
+	return false;
 }
 
 /* Has the reader passed an event at this place? */

@@ -37,14 +37,13 @@ typedef struct WoReader
 	dlist_head	events;			/* read, not settled in order; oldest first */
 	int			n_events;		/* length of events */
 	Size		n_bytes;		/* held by them */
-	int			n_to_check;		/* events that may be recorded from before */
 	int			n_since_saved;	/* events read since the cursor was written */
 	bool		is_moved;		/* cursor differs from what is stored */
 	WoSnapshot *durable;		/* the commits it shows are on disk */
 	TimestampTz saved_at;
 } WoReader;
 
-/* After a restart so many events may have been recorded beyond the cursor. */
+/* The cursor is written at least every so many events. */
 #define WO_READ_AHEAD		20000
 
 extern WoReader *wo_reader_create(MemoryContext context);
@@ -53,6 +52,8 @@ extern bool wo_reader_open_window(WoReader *reader);
 extern int	wo_reader_read_page(WoReader *reader, int max_events,
 								Size max_bytes, TimestampTz now,
 								WoLogEvent **page);
+extern bool wo_reader_may_be_recorded(const WoReader *reader,
+									  WoLogEvent **events, int n);
 extern bool wo_reader_has_read(const WoReader *reader,
 							   const WoPosition *position);
 extern void wo_reader_settle(WoReader *reader);

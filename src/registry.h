@@ -57,6 +57,7 @@ typedef struct WoDatabase
 	int			n_starts;		/* dispatchers started here */
 	TimestampTz started_at;		/* of the dispatcher; valid while pid != 0 */
 	TimestampTz next_start_at;	/* launcher: not before then */
+	TimestampTz held_until;		/* DDL needs the database to itself */
 	char		state[WO_STATE_LEN];	/* what the dispatcher is doing */
 	char		last_error[WO_ERROR_LEN];
 	TimestampTz last_error_at;	/* 0: no error yet */

@@ -10,9 +10,9 @@
  *
  * The fence.  Backends assign their xid first and read the current slot from
  * shared memory second (publish.c).  The turn stores the new slot first and
- * takes a snapshot second.  So a transaction whose xid is not below the
- * snapshot's xmax sees the new slot, and once all xids below it have ended
- * nobody can write to the old leaf any more.
+ * reads the next xid to be assigned second: the fence.  So a transaction whose
+ * xid is not below the fence sees the new slot, and once all xids below it
+ * have ended nobody can write to the old leaf any more.
  *
  * Emptying takes the leaf's lock with NOWAIT: whoever reads the leaf wins, a
  * replay that has found events there and not committed among them.
@@ -311,8 +311,10 @@ static void
 keep_needed_events(int slot)
 {
 	run_once(psprintf("DELETE FROM webhook_outbox.delivery d "
-					  "WHERE d.state = 'cancelled' AND EXISTS ("
-					  "SELECT FROM webhook_outbox.event_%d e WHERE e.id = d.event_id)",
+					  "WHERE d.state = 'cancelled' AND (EXISTS ("
+					  "SELECT FROM webhook_outbox.event_%d e WHERE e.id = d.event_id)"
+					  " OR EXISTS ("
+					  "SELECT FROM webhook_outbox.event_kept e WHERE e.id = d.event_id))",
 					  slot));
 	run_once(psprintf("INSERT INTO webhook_outbox.event_kept (id, created_at,"
 					  " xid, endpoint_id, slot, type, tenant, source,"

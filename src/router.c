@@ -54,7 +54,7 @@ static HTAB *endpoint_table;
 static HTAB *route_table;
 static List *endpoints = NIL;
 static List *deleted = NIL;		/* of WoDeleted */
-static List *seen_changes = NIL;	/* of int64 *: change_ids to delete */
+static List *seen_changes = NIL;	/* of int64 *: to forget at once */
 
 #define LOAD_SQL(where) \
 	"SELECT e.endpoint_id, e.name, e.url, e.event_types, e.tenant, " \
@@ -77,9 +77,11 @@ static WoStatement load_some = {
 	LOAD_SQL("WHERE e.endpoint_id = ANY ($2)"), 2, load_types, NULL
 };
 
+static const Oid changes_types[] = {INT8ARRAYOID};
 static WoStatement find_changes = {
-	"SELECT change_id, endpoint_id, name, is_deleted "
-	"FROM webhook_outbox.endpoint_change ORDER BY change_id", 0, NULL, NULL
+	"SELECT change_id, endpoint_id, name, is_deleted, event_types, tenant, xid "
+	"FROM webhook_outbox.endpoint_change WHERE change_id <> ALL ($1) "
+	"ORDER BY change_id", 1, changes_types, NULL
 };
 
 static const Oid forget_types[] = {INT8ARRAYOID};
@@ -239,6 +241,17 @@ set_target(WoEndpoint *endpoint, uint64 row)
 	set_keys(target, row, 15);
 }
 
+/* Makes sure that an endpoint has a context for its configuration. */
+static void
+renew_config(WoEndpoint *endpoint)
+{
+	if (endpoint->config_context)
+		MemoryContextDelete(endpoint->config_context);
+	endpoint->config_context =
+		AllocSetContextCreate(router_context, "webhook_outbox endpoint",
+							  ALLOCSET_SMALL_SIZES);
+}
+
 /* Takes an endpoint over from a row of the last query. */
 static void
 take_endpoint(uint64 row, uint64 first_window)
@@ -249,11 +262,7 @@ take_endpoint(uint64 row, uint64 first_window)
 
 	endpoint = find_or_create(DatumGetInt64(wo_txn_value(row, 1, &isnull)),
 							  first_window);
-	if (endpoint->config_context)
-		MemoryContextDelete(endpoint->config_context);
-	endpoint->config_context =
-		AllocSetContextCreate(router_context, "webhook_outbox endpoint",
-							  ALLOCSET_SMALL_SIZES);
+	renew_config(endpoint);
 	caller = MemoryContextSwitchTo(endpoint->config_context);
 	endpoint->name = wo_txn_text(row, 2);
 	set_patterns(endpoint, row, 4);
@@ -268,45 +277,66 @@ take_endpoint(uint64 row, uint64 first_window)
 	MemoryContextSwitchTo(caller);
 }
 
+/*
+ * Notes that an endpoint was deleted.  It stays in memory, as it was, until
+ * all events from before the deletion are read: they were owed to it.
+ */
 static void
-note_deleted(int64 change_id, int64 endpoint_id, const char *name)
+note_deleted(int64 change_id, uint64 row, uint64 last_window)
 {
-	WoEndpoint *endpoint = wo_router_find(endpoint_id);
+	bool		isnull;
+	int64		endpoint_id = DatumGetInt64(wo_txn_value(row, 2, &isnull));
+	WoEndpoint *endpoint = find_or_create(endpoint_id, 0);
 	WoDeleted  *entry = palloc(sizeof(WoDeleted));
+	MemoryContext caller;
 
+	renew_config(endpoint);
+	caller = MemoryContextSwitchTo(endpoint->config_context);
+	endpoint->name = wo_txn_text(row, 3);
+	set_patterns(endpoint, row, 5);
+	endpoint->tenant = utf8_text(row, 6);
+	MemoryContextSwitchTo(caller);
+	endpoint->is_deleted = true;
+	endpoint->is_enabled = false;
+	endpoint->deleted_xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
 	entry->change_id = change_id;
 	entry->endpoint_id = endpoint_id;
-	entry->name = pstrdup(name);
+	entry->name = pstrdup(endpoint->name);
+	entry->last_window = last_window;
 	deleted = lappend(deleted, entry);
-	if (endpoint)
-	{
-		endpoint->is_deleted = true;
-		endpoint->is_enabled = false;
-		endpoint->patterns = NIL;
-	}
+}
+
+static Datum
+ids_of_deleted(void)
+{
+	int			n = list_length(deleted);
+	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		ids[i] = Int64GetDatum(((WoDeleted *) list_nth(deleted, i))->change_id);
+	return wo_txn_array(ids, NULL, n, INT8OID);
 }
 
 /* Lists the endpoints that changed into *changed; returns how many. */
 static int
-note_changes(Datum *changed)
+note_changes(uint64 n_rows, Datum *changed, uint64 window)
 {
 	MemoryContext caller = MemoryContextSwitchTo(router_context);
-	int			n = SPI_processed;
+	int			n = 0;
 
-	list_free_deep(seen_changes);
-	list_free_deep(deleted);
-	seen_changes = deleted = NIL;
-	for (int row = 0; row < n; row++)
+	for (uint64 row = 0; row < n_rows; row++)
 	{
 		bool		isnull;
 		int64	   *change_id = palloc(sizeof(int64));
 
 		*change_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
-		changed[row] = wo_txn_value(row, 2, &isnull);
 		if (DatumGetBool(wo_txn_value(row, 4, &isnull)))
-			note_deleted(*change_id, DatumGetInt64(changed[row]),
-						 wo_txn_text(row, 3));
-		seen_changes = lappend(seen_changes, change_id);
+			note_deleted(*change_id, row, window);
+		else
+		{
+			changed[n++] = wo_txn_value(row, 2, &isnull);
+			seen_changes = lappend(seen_changes, change_id);
+		}
 	}
 	MemoryContextSwitchTo(caller);
 	return n;
@@ -314,49 +344,102 @@ note_changes(Datum *changed)
 
 /*
  * Loads what changed since the last call, or everything, under the
- * transaction's snapshot.  Endpoints that are new get events from the window
- * first_window on.  Returns whether there was anything; the caller deals with
- * wo_router_deleted and calls wo_router_forget_changes then.
+ * transaction's snapshot, which is that of the given window or of one before
+ * it.  Endpoints that are new get events from that window on (everything:
+ * from any); deleted ones are owed events up to it.  Returns whether there was
+ * anything to take over; the caller deals with wo_router_deleted then.
  */
 bool
-wo_router_load(bool everything, TimestampTz now, uint64 first_window)
+wo_router_load(bool everything, TimestampTz now, uint64 window)
 {
 	Datum		args[2];
 	Datum	   *changed;
-	int			n_changes;
+	int			n_changed;
 	uint64		n_rows;
 
-	n_changes = wo_txn_query(&find_changes, NULL, NULL, 0);
-	if (n_changes == 0 && !everything)
+	args[0] = ids_of_deleted();
+	n_rows = wo_txn_query(&find_changes, args, NULL, 0);
+	if (n_rows == 0 && !everything)
 		return false;
-	changed = palloc(Max(n_changes, 1) * sizeof(Datum));
-	n_changes = note_changes(changed);
+	changed = palloc(Max(n_rows, 1) * sizeof(Datum));
+	n_changed = note_changes(n_rows, changed, window);
 	args[0] = TimestampTzGetDatum(now);
-	args[1] = wo_txn_array(changed, NULL, n_changes, INT8OID);
+	args[1] = wo_txn_array(changed, NULL, n_changed, INT8OID);
 	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);
 	for (uint64 row = 0; row < n_rows; row++)
-		take_endpoint(row, first_window);
+		take_endpoint(row, everything ? 0 : window);
 	reset_routes();
 	return true;
 }
 
-/* Deletes the changes that were seen, in the open transaction. */
-void
-wo_router_forget_changes(void)
+static bool
+is_over(const WoDeleted *entry, uint64 read_windows)
 {
-	int			n = list_length(seen_changes);
-	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	return entry->last_window <= read_windows;
+}
+
+/* Are there changes to forget, with so many windows read to their end? */
+bool
+wo_router_has_to_forget(uint64 read_windows)
+{
+	ListCell   *cell;
+
+	foreach(cell, deleted)
+	{
+		if (is_over(lfirst(cell), read_windows))
+			return true;
+	}
+	return seen_changes != NIL;
+}
+
+/* Deletes the changes that are dealt with, in the open transaction. */
+void
+wo_router_forget_changes(uint64 read_windows)
+{
+	int			n = 0;
+	ListCell   *cell;
+	Datum	   *ids = palloc((list_length(seen_changes) +
+							  list_length(deleted) + 1) * sizeof(Datum));
 	Datum		arg;
 
-	if (n == 0)
-		return;
-	for (int i = 0; i < n; i++)
-		ids[i] = Int64GetDatum(*(int64 *) list_nth(seen_changes, i));
+	foreach(cell, seen_changes)
+		ids[n++] = Int64GetDatum(*(int64 *) lfirst(cell));
+	foreach(cell, deleted)
+	{
+		WoDeleted  *entry = lfirst(cell);
+
+		if (is_over(entry, read_windows))
+			ids[n++] = Int64GetDatum(entry->change_id);
+	}
 	arg = wo_txn_array(ids, NULL, n, INT8OID);
 	wo_txn_execute(&forget_changes, &arg, NULL);
 }
 
-/* Endpoints that the last load found deleted: a list of WoDeleted. */
+/* Once that is committed: no event is owed to those endpoints any more. */
+void
+wo_router_forgotten(uint64 read_windows)
+{
+	ListCell   *cell;
+
+	list_free_deep(seen_changes);
+	seen_changes = NIL;
+	foreach(cell, deleted)
+	{
+		WoDeleted  *entry = lfirst(cell);
+		WoEndpoint *endpoint = wo_router_find(entry->endpoint_id);
+
+		if (!is_over(entry, read_windows))
+			continue;
+		if (endpoint)
+			endpoint->patterns = NIL;
+		pfree(entry->name);
+		pfree(entry);
+		deleted = foreach_delete_current(deleted, cell);
+	}
+	reset_routes();
+}
+
+/* Endpoints that are deleted and may still be owed events: of WoDeleted. */
 List *
 wo_router_deleted(void)
 {
@@ -392,8 +475,7 @@ find_matches(const WoEvent *event)
 	{
 		WoEndpoint *endpoint = lfirst(cell);
 
-		if (!endpoint->is_deleted &&
-			wo_endpoint_wants(endpoint, event->type, event->tenant))
+		if (wo_endpoint_wants(endpoint, event->type, event->tenant))
 			matches = lappend(matches, endpoint);
 	}
 	return matches;

@@ -11,8 +11,8 @@
  * A sender lives as long as its channel.  Asked to stop by an order it
  * finishes all that is in flight; asked by SIGTERM it gives that a few
  * seconds, so that a server can be shut down; when the dispatcher is gone
- * nobody wants the results, so it leaves at once.  What is lost thereby the dispatcher, or
- * the next one, treats as attempts of unknown outcome.
+ * nobody wants the results, so it leaves at once.  What is lost thereby the
+ * dispatcher, or the next one, treats as attempts of unknown outcome.
  *
  * While there is work the loop does not wait at all: it looks at the queue
  * and at the sockets in turn, which saves the dispatcher the system call that

@@ -255,7 +255,8 @@ wo_senders_pick(const WoEndpoint *endpoint)
 			best = i;
 	}
 	if (best >= 0 && can_take(&senders[home]) &&
-		senders[home].n_in_flight <= senders[best].n_in_flight + HOME_ADVANTAGE)
+		senders[home].n_in_flight <=
+		senders[best].n_in_flight + HOME_ADVANTAGE)
 		return home;
 	return best;
 }

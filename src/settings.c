@@ -48,6 +48,26 @@ check_databases(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+/* Does webhook_outbox.databases allow this one? */
+bool
+wo_settings_want_database(const char *name)
+{
+	char	   *copy = pstrdup(wo_databases);
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	if (wo_databases[0] == '\0')
+		return true;
+	if (!SplitIdentifierString(copy, ',', &names))
+		return false;
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 define_int(const char *name, const char *what, const char *more, int *var,
 		   int min, int max, int flags)
@@ -119,8 +139,8 @@ wo_settings_define(void)
 							 &wo_enabled, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("webhook_outbox.max_databases",
-							"Databases of this server that may use webhook_outbox.",
-							NULL, &wo_max_databases, wo_max_databases, 1, 1024,
+							"Databases of this server that webhook_outbox has room for.",
+							"Every database that webhook_outbox.databases lets it look at counts.", &wo_max_databases, wo_max_databases, 1, 1024,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	define_int("webhook_outbox.max_in_flight",
 			   "Requests under way at once, per database.",

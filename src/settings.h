@@ -27,5 +27,6 @@ extern int	wo_window_events;
 extern int	wo_window_size;		/* kB */
 
 extern void wo_settings_define(void);
+extern bool wo_settings_want_database(const char *name);
 
 #endif							/* WO_SETTINGS_H */

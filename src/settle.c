@@ -303,10 +303,10 @@ apply_records(WoDispatcher *d)
 	for (int i = 0; i < n_pending; i++)
 	{
 		WoRecord   *record = pending[i];
+		WoEndpoint *endpoint = record->delivery->endpoint;
 
 		if (record->verdict == WO_VERDICT_RETRY)
-			load_not_later_than(d,
-								&record->delivery->endpoint->lanes[WO_LANE_RETRY],
+			load_not_later_than(d, &endpoint->lanes[WO_LANE_RETRY],
 								record->next_attempt_at);
 		wo_settle_drop(record->delivery);
 	}

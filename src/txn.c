@@ -266,7 +266,7 @@ run(WoStatement *statement, Datum *args, const char *nulls, bool read_only,
 	return SPI_processed;
 }
 
-/* Runs a query under the transaction's snapshot; at most limit rows, 0: all. */
+/* Runs a query under the transaction's snapshot; limit 0: all rows. */
 uint64
 wo_txn_query(WoStatement *statement, Datum *args, const char *nulls,
 			 long limit)

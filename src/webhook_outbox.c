@@ -17,6 +17,7 @@
 #include "endpoint.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "hook.h"
 #include "launcher.h"
 #include "miscadmin.h"
 #include "operation.h"
@@ -57,6 +58,7 @@ _PG_init(void)
 		return;
 	wo_registry_install_hooks();
 	wo_launcher_register();
+	wo_hook_install();
 }
 
 /* SQL: request_wakeup(what text).  Wakes the dispatcher at commit. */
@@ -114,12 +116,12 @@ set(Datum *values, bool *nulls, int column, Datum value, bool isnull)
 /* Fills in what every process has. */
 static void
 start_row(Datum *values, bool *nulls, const char *process, int pid,
-		  TimestampTz since)
+		  TimestampTz since, bool is_expected)
 {
 	memset(nulls, true, N_COLS * sizeof(bool));
 	set(values, nulls, COL_PROCESS, CStringGetTextDatum(process), false);
 	set(values, nulls, COL_PID, Int32GetDatum(pid), pid == 0);
-	set(values, nulls, COL_EXPECTED, BoolGetDatum(true), false);
+	set(values, nulls, COL_EXPECTED, BoolGetDatum(is_expected), false);
 	set(values, nulls, COL_IS_RUNNING, BoolGetDatum(pid != 0), false);
 	set(values, nulls, COL_STATE,
 		CStringGetTextDatum(pid != 0 ? "running" : "not running"), false);
@@ -134,7 +136,7 @@ put_launcher(ReturnSetInfo *rsinfo)
 	bool		nulls[N_COLS];
 
 	start_row(values, nulls, "launcher", wo_registry->launcher_pid,
-			  wo_registry->launcher_started_at);
+			  wo_registry->launcher_started_at, true);
 	put_row(rsinfo, values, nulls);
 }
 
@@ -147,7 +149,7 @@ put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
 	bool		has_error = database->last_error_at != 0;
 
 	start_row(values, nulls, "dispatcher", database->pid,
-			  database->started_at);
+			  database->started_at, wo_settings_want_database(name));
 	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
 	if (database->pid != 0)
 		set(values, nulls, COL_STATE, CStringGetTextDatum(database->state),
@@ -175,7 +177,8 @@ put_sender(ReturnSetInfo *rsinfo, const WoSenderEntry *sender,
 	Datum		values[N_COLS];
 	bool		nulls[N_COLS];
 
-	start_row(values, nulls, "sender", sender->pid, sender->started_at);
+	start_row(values, nulls, "sender", sender->pid, sender->started_at,
+			  wo_settings_want_database(name));
 	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
 	set(values, nulls, COL_NUMBER, Int32GetDatum(number), false);
 	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(sender->n_in_flight),

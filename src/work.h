@@ -36,7 +36,8 @@ typedef struct WoLogEvent
 	struct WoWindow *window;
 	dlist_node	log_node;		/* in the reader's list, in reading order */
 	WoPosition	position;
-	int			n_open;			/* deliveries that only the cursor covers */
+	int			n_open;			/* deliveries that only the cursor covers, and
+								 * one more until it is routed */
 	TimestampTz read_at;
 } WoLogEvent;
 

@@ -221,13 +221,19 @@ CREATE TABLE webhook_outbox.endpoint_change (
   change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   endpoint_id bigint NOT NULL,
   name        text NOT NULL,
-  is_deleted  boolean NOT NULL
+  is_deleted  boolean NOT NULL,
+  event_types text[],
+  tenant      text,
+  xid         xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 COMMENT ON TABLE webhook_outbox.endpoint_change IS 'changes of endpoints that the dispatcher has not taken over yet';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.change_id IS 'number of the change';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.name IS 'its name';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.is_deleted IS 'true: it was deleted, its deliveries become dead letters';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.event_types IS 'what it had asked for; NULL: it was not deleted';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.tenant IS 'its tenant';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.xid IS 'the transaction that changed it';
 
 CREATE TABLE webhook_outbox.operation (
   tenant       text NOT NULL,
@@ -263,6 +269,22 @@ COMMENT ON COLUMN webhook_outbox.cursor.id IS '... then id; all up to here is se
 COMMENT ON COLUMN webhook_outbox.cursor.updated_at IS 'when it moved last';
 INSERT INTO webhook_outbox.cursor
   SELECT s, s, 0, '0', '00000000-0000-0000-0000-000000000000', clock_timestamp() FROM pg_current_snapshot() s;
+
+-- A copy of the database (a restored dump, CREATE DATABASE TEMPLATE, pg_upgrade) carries a claim that is not its own, and
+-- sends nothing until resume_delivery() is called. The name sorts before the tables that a restore must not act on.
+
+CREATE TABLE webhook_outbox.claim (
+  system_identifier bigint NOT NULL,
+  database_id       oid NOT NULL,
+  claimed_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (system_identifier, database_id)
+);
+COMMENT ON TABLE webhook_outbox.claim IS 'which database may deliver: this one, unless it is a copy';
+COMMENT ON COLUMN webhook_outbox.claim.system_identifier IS 'of the cluster, as pg_control_system() says';
+COMMENT ON COLUMN webhook_outbox.claim.database_id IS 'OID of the database';
+COMMENT ON COLUMN webhook_outbox.claim.claimed_at IS 'when the extension was created, or delivery was resumed';
+INSERT INTO webhook_outbox.claim
+  SELECT c.system_identifier, d.oid FROM pg_control_system() c, pg_database d WHERE d.datname = current_database();
 
 -- The leaves of both rings. The current leaf of a ring is the one with the highest turn.
 

@@ -165,7 +165,9 @@ BEGIN
     NEW.disabled_reason := NULL;
     NEW.disabled_at := NULL;
   END IF;
-  IF NOT v_is_insert AND NEW IS DISTINCT FROM OLD THEN
+  IF v_is_insert THEN
+    NEW.updated_at := NEW.created_at;
+  ELSIF NEW IS DISTINCT FROM OLD THEN
     NEW.updated_at := clock_timestamp();
   END IF;
   RETURN NEW;
@@ -181,7 +183,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (OLD.endpoint_id, OLD.name, true);
+    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant)
+      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant);
   ELSIF NEW IS DISTINCT FROM OLD THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (NEW.endpoint_id, NEW.name, false);
   END IF;

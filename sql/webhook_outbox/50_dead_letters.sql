@@ -211,9 +211,7 @@ BEGIN
       AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id
                         AND d.endpoint_id = v_endpoint.endpoint_id AND d.state <> 'cancelled')
       AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id
-                        AND c.endpoint_id = v_endpoint.endpoint_id AND c.kind = 'send')
-      AND NOT EXISTS (SELECT FROM webhook_outbox.new_delivery n WHERE n.event_id = e.id
-                        AND n.endpoint_id = v_endpoint.endpoint_id)),
+                        AND c.endpoint_id = v_endpoint.endpoint_id AND c.kind = 'send')),
   revived AS (
     DELETE FROM webhook_outbox.dead_letter l USING wanted w
     WHERE l.event_id = w.id AND l.endpoint_id = v_endpoint.endpoint_id)

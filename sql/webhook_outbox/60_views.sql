@@ -31,7 +31,9 @@ CREATE VIEW webhook_outbox.new_delivery AS
   FROM webhook_outbox.new_event e
   JOIN webhook_outbox.endpoint p
     ON CASE WHEN e.endpoint_id IS NOT NULL THEN p.endpoint_id = e.endpoint_id
-            ELSE (p.tenant IS NULL OR p.tenant = e.tenant) AND webhook_outbox.type_matches(p.event_types, e.type) END
+            ELSE (p.tenant IS NULL OR p.tenant = e.tenant) AND webhook_outbox.type_matches(p.event_types, e.type)
+             -- the cursor lags by up to a second: an endpoint made meanwhile is owed nothing that was there before
+             AND p.created_at <= e.created_at END
   WHERE NOT EXISTS (SELECT FROM webhook_outbox.attempt a WHERE a.event_id = e.id AND a.endpoint_id = p.endpoint_id)
     AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id AND d.endpoint_id = p.endpoint_id)
     AND NOT EXISTS (SELECT FROM webhook_outbox.dead_letter l WHERE l.event_id = e.id AND l.endpoint_id = p.endpoint_id)

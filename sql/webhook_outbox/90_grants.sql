@@ -1,5 +1,5 @@
 -- Every grant. Nothing on tables, sequences and views goes to PUBLIC, nor EXECUTE on what changes or shows something. What
--- PUBLIC may execute is pure, and needs USAGE on the schema to be named at all. What a publisher needs:
+-- PUBLIC may execute shows and changes nothing of others, and needs USAGE on the schema to be named at all. What a publisher needs:
 --
 --   GRANT USAGE ON SCHEMA webhook_outbox TO app;
 --   GRANT INSERT (type, payload, tenant, operation_id, source, headers), SELECT (id) ON webhook_outbox.event TO app;

@@ -1,0 +1,43 @@
+-- A copy of a database sends nothing until somebody says that it should.
+
+CREATE FUNCTION webhook_outbox.resume_delivery() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+  v_count bigint;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  LOCK TABLE webhook_outbox.claim IN SHARE ROW EXCLUSIVE MODE;
+  IF NOT EXISTS (SELECT FROM webhook_outbox.claim c
+                 WHERE (c.system_identifier, c.database_id) IS DISTINCT FROM
+                       ((SELECT s.system_identifier FROM pg_control_system() s),
+                        (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))) THEN
+    RETURN 0;
+  END IF;
+
+  -- Of a dump's events that were not settled nothing is recorded. Their xid is 0: the dispatcher reads them no more.
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin)
+    SELECT 'send', e.id, p.endpoint_id, 'replay'
+    FROM webhook_outbox.event e
+    JOIN webhook_outbox.endpoint p
+      ON CASE WHEN e.endpoint_id IS NOT NULL THEN p.endpoint_id = e.endpoint_id
+              ELSE (p.tenant IS NULL OR p.tenant = e.tenant) AND webhook_outbox.type_matches(p.event_types, e.type)
+               AND p.created_at <= e.created_at END
+    WHERE e.xid = '0'
+      AND NOT EXISTS (SELECT FROM webhook_outbox.attempt a WHERE a.event_id = e.id AND a.endpoint_id = p.endpoint_id)
+      AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id AND d.endpoint_id = p.endpoint_id)
+      AND NOT EXISTS (SELECT FROM webhook_outbox.dead_letter l WHERE l.event_id = e.id AND l.endpoint_id = p.endpoint_id)
+      AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id AND c.endpoint_id = p.endpoint_id);
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+
+  DELETE FROM webhook_outbox.claim;
+  INSERT INTO webhook_outbox.claim
+    SELECT s.system_identifier, d.oid FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();
+  PERFORM webhook_outbox.request_wakeup('endpoints');
+  PERFORM webhook_outbox.request_wakeup('commands');
+  RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.resume_delivery() IS
+  'makes a copy of a database (restored, cloned, upgraded) deliver, instead of its source; returns how many deliveries of '
+  'restored events were not begun when the copy was made. Deliveries that its source makes meanwhile are made twice';

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.c
+ *	  Whether this database may deliver, or is a copy of one that does.
+ *
+ * CREATE EXTENSION writes down which cluster and database it ran in.  A
+ * restored dump brings the row of its source along, a database made from a
+ * template or by pg_upgrade has nothing but that row.  Either way the events
+ * have two owners now, and only an operator knows which one should deliver.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type_d.h"
+#include "claim.h"
+#include "miscadmin.h"
+#include "txn.h"
+
+static const Oid compare_types[] = {INT8OID, OIDOID};
+static WoStatement compare = {
+	"SELECT coalesce(bool_and(system_identifier = $1 AND database_id = $2), "
+	"false) FROM webhook_outbox.claim", 2, compare_types, NULL
+};
+
+/* Is every claim this database's own? */
+bool
+wo_claim_is_ours(void)
+{
+	Datum		args[2];
+	bool		isnull;
+
+	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	args[1] = ObjectIdGetDatum(MyDatabaseId);
+	wo_txn_query(&compare, args, NULL, 0);
+	return DatumGetBool(wo_txn_value(0, 1, &isnull));
+}

@@ -1,0 +1,166 @@
+/*-------------------------------------------------------------------------
+ *
+ * hook.c
+ *	  Makes way for commands that need a database to themselves.
+ *
+ * DROP DATABASE, CREATE DATABASE ... TEMPLATE and ALTER DATABASE ... RENAME
+ * fail while anybody is connected, and a dispatcher always is.  So before
+ * such a command, by somebody who owns the database, its dispatcher is asked
+ * to leave, and the launcher not to start another until the command is over.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "compat.h"
+#include "hook.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "registry.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/timestamp.h"
+
+/* Should the command's backend die, the launcher goes on after this. */
+#define HOLD_US				(30 * USECS_PER_SEC)
+
+/* How long to wait for the dispatcher; then the command itself complains. */
+#define WAIT_US				(5 * USECS_PER_SEC)
+#define WAIT_STEP_MS		10
+
+/* After the command it takes less than this until its commit is seen. */
+#define COMMIT_US			(USECS_PER_SEC / 2)
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+static const char *
+template_of(CreatedbStmt *stmt)
+{
+	ListCell   *cell;
+
+	foreach(cell, stmt->options)
+	{
+		DefElem    *option = lfirst(cell);
+
+		if (strcmp(option->defname, "template") == 0 && option->arg)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/* Which database must be free for this command; NULL: none. */
+static const char *
+database_needed(Node *command)
+{
+	if (IsA(command, DropdbStmt))
+		return ((DropdbStmt *) command)->dbname;
+	if (IsA(command, CreatedbStmt))
+		return template_of((CreatedbStmt *) command);
+	if (IsA(command, RenameStmt) &&
+		((RenameStmt *) command)->renameType == OBJECT_DATABASE)
+		return ((RenameStmt *) command)->subname;
+	return NULL;
+}
+
+/* Finds the entry of a database that the user may do such things to. */
+static WoDatabase *
+find_database(const char *name)
+{
+	Oid			database_id = name ? get_database_oid(name, true) : InvalidOid;
+
+	if (!OidIsValid(database_id) ||
+		!WoOwnsDatabase(database_id, GetUserId()))
+		return NULL;
+	return wo_registry_find(database_id, false);
+}
+
+/* Sends the dispatcher away and waits until it is gone, within limits. */
+static void
+send_away(WoDatabase *database)
+{
+	TimestampTz deadline = GetCurrentTimestamp() + WAIT_US;
+	int			pid;
+
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	database->held_until = GetCurrentTimestamp() + HOLD_US;
+	pid = database->pid;
+	LWLockRelease(wo_registry->lock);
+	if (pid != 0)
+		(void) kill(pid, SIGTERM);
+	while (database->pid != 0 && GetCurrentTimestamp() < deadline)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(WAIT_STEP_MS * 1000);
+	}
+}
+
+/*
+ * The command is over, but not committed yet: a moment later the launcher
+ * sees which databases there are then.
+ */
+static void
+call_back(WoDatabase *database)
+{
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	database->held_until = GetCurrentTimestamp() + COMMIT_US;
+	database->next_start_at = 0;
+	LWLockRelease(wo_registry->lock);
+	wo_registry_wake(pg_atomic_read_u32(&wo_registry->launcher));
+}
+
+static void
+run_command(PlannedStmt *planned, const char *query, bool is_read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *dest,
+			QueryCompletion *completion)
+{
+	if (prev_process_utility)
+		prev_process_utility(planned, query, is_read_only_tree, context,
+							 params, environment, dest, completion);
+	else
+		standard_ProcessUtility(planned, query, is_read_only_tree, context,
+								params, environment, dest, completion);
+}
+
+static void
+process_utility(PlannedStmt *planned, const char *query,
+				bool is_read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *environment,
+				DestReceiver *dest, QueryCompletion *completion)
+{
+	const char *name = database_needed(planned->utilityStmt);
+	WoDatabase *database = name ? find_database(name) : NULL;
+
+	if (database == NULL)
+	{
+		run_command(planned, query, is_read_only_tree, context, params,
+					environment, dest, completion);
+		return;
+	}
+	PG_TRY();
+	{
+		send_away(database);
+		run_command(planned, query, is_read_only_tree, context, params,
+					environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		call_back(database);
+	}
+	PG_END_TRY();
+}
+
+/* Called while shared libraries are preloaded. */
+void
+wo_hook_install(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}
