@@ -6,7 +6,7 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $node = start_node();
+my $node = start_node(conf => 'webhook_outbox.poll_interval = 100');
 create_endpoint($node, $receiver, 'old', '/old');
 my $since = sql_value($node, 'SELECT clock_timestamp()');
 my @ids = map { publish($node, 'order.created', $_) } 1 .. 10;
@@ -34,5 +34,21 @@ is( sql_value(
 		$node, q(SELECT max(number) FROM webhook_outbox.attempt
 		JOIN webhook_outbox.endpoint USING (endpoint_id) WHERE name = 'old')),
 	'2', 'as second attempts');
+
+# an endpoint and its replay in one transaction, again and again: the dispatcher
+# must never meet the one without the other
+my $url = $receiver->url('');
+$node->safe_psql('postgres',
+	"BEGIN; SELECT webhook_outbox.create_endpoint('n$_', '$url/n$_'); "
+	  . sprintf($replay, "n$_", 'order.*') . '; COMMIT')
+  for 1 .. 30;
+wait_until(
+	sub {
+		my $stats = $receiver->stats;
+		30 == grep { /^\/n/ && $stats->{$_}{accepted} == 10 } keys %$stats;
+	},
+	'what is replayed as the endpoint is made arrives');
+is(sql_value($node, 'SELECT count(*) FROM webhook_outbox.dead_letter'),
+	'0', 'nothing was taken for a deleted endpoint');
 
 finish($node, $receiver);
