@@ -290,7 +290,7 @@ sub cpu_of
 	return $sum / $ticks;
 }
 
-# Process ids of the dispatcher and the senders, once all of them run.
+# Process ids of the dispatcher, first, and the senders, once all of them run.
 sub worker_pids
 {
 	my ($n_senders) = @_;
@@ -298,7 +298,8 @@ sub worker_pids
 		"a dispatcher and $n_senders senders run", 30,
 		sub {
 			my @pids = sql(q(SELECT pid FROM webhook_outbox.worker_status WHERE)
-				  . q( process IN ('dispatcher', 'sender') AND is_running AND pid IS NOT NULL));
+				  . q( process IN ('dispatcher', 'sender') AND is_running)
+				  . ' AND pid IS NOT NULL ORDER BY process');
 			return @pids == $n_senders + 1 ? \@pids : undef;
 		});
 	return @$pids;
@@ -366,7 +367,7 @@ sub n_delivered
 # Insert n events with delivery disabled, then enable it until they have all
 # arrived.  Options: watch (code called meanwhile), before (called with all
 # inserted).  Returns a hash: rate (per second), cpu_us (of all workers, per event),
-# since.
+# dispatcher_us (its part), since.
 sub drain
 {
 	my ($endpoint_id, $type, $n, $n_senders, %option) = @_;
@@ -380,6 +381,7 @@ sub drain
 	my $since = value('SELECT clock_timestamp()');
 	my $base = n_delivered();
 	my $cpu = cpu_of(@pids);
+	my $dispatcher = cpu_of($pids[0]);
 	set_conf('webhook_outbox.enabled' => 'on');
 	wait_for(
 		"$n events are delivered", 600,
@@ -389,11 +391,12 @@ sub drain
 			return n_delivered() - $base >= $n;
 		});
 	$cpu = cpu_of(@pids) - $cpu;
+	$dispatcher = cpu_of($pids[0]) - $dispatcher;
 	wait_settled();
 	my ($count, $seconds) = attempts_span($endpoint_id, $since);
 	$count == $n or fail("$count of $n events were delivered");
 	return { rate => $n / $seconds, cpu_us => $cpu / $n * 1e6,
-		since => $since };
+		dispatcher_us => $dispatcher / $n * 1e6, since => $since };
 }
 
 # Wait until the cursor has caught up and nothing is owed.
