@@ -20,6 +20,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
 #include "storage/shm_toc.h"
@@ -42,6 +43,7 @@ enum
 typedef struct Shared
 {
 	pg_atomic_uint64 beat;		/* TimestampTz of the sender's last round */
+	pg_atomic_uint32 is_leaving;	/* the sender wants a WO_ORDER_STOP */
 } Shared;
 
 struct WoChannel
@@ -118,6 +120,7 @@ wo_channel_create(void)
 	}
 	channel->shared = shm_toc_allocate(toc, sizeof(Shared));
 	pg_atomic_init_u64(&channel->shared->beat, GetCurrentTimestamp());
+	pg_atomic_init_u32(&channel->shared->is_leaving, 0);
 	shm_toc_insert(toc, KEY_SHARED, channel->shared);
 	shm_mq_set_sender(queue[ORDERS], MyProc);
 	shm_mq_set_receiver(queue[RESULTS], MyProc);
@@ -178,6 +181,27 @@ wo_channel_destroy(WoChannel *channel)
 {
 	dsm_detach(channel->segment);
 	MemoryContextDelete(channel->context);
+}
+
+/*
+ * Asks the dispatcher for an order to stop.  Orders that are on their way
+ * come before that one, so none is lost.
+ */
+void
+wo_channel_set_leaving(WoChannel *channel)
+{
+	PGPROC	   *dispatcher = shm_mq_get_receiver(shm_mq_get_queue(channel->out));
+
+	pg_atomic_write_u32(&channel->shared->is_leaving, 1);
+	if (dispatcher != NULL)
+		SetLatch(&dispatcher->procLatch);
+}
+
+/* Did the sender ask for an order to stop? */
+bool
+wo_channel_is_leaving(WoChannel *channel)
+{
+	return pg_atomic_read_u32(&channel->shared->is_leaving) != 0;
 }
 
 /* Says that the sender's loop is alive. */

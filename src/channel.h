@@ -54,6 +54,7 @@ extern WoChannelStatus wo_channel_flush(WoChannel *channel);
 extern Size wo_channel_backlog(WoChannel *channel);
 extern WoChannelStatus wo_channel_receive_result(WoChannel *channel,
 												 WoResult *result);
+extern bool wo_channel_is_leaving(WoChannel *channel);
 extern TimestampTz wo_channel_last_beat(WoChannel *channel);
 extern void wo_channel_destroy(WoChannel *channel);
 
@@ -63,6 +64,7 @@ extern WoChannelStatus wo_channel_receive_order(WoChannel *channel,
 												WoOrder *order);
 extern void wo_channel_queue_result(WoChannel *channel,
 									const WoResult *result);
+extern void wo_channel_set_leaving(WoChannel *channel);
 extern void wo_channel_beat(WoChannel *channel, TimestampTz now);
 
 #endif							/* WO_CHANNEL_H */

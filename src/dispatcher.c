@@ -199,23 +199,28 @@ check_claim(WoDispatcher *d)
 	d->is_told_held = !is_ours;
 }
 
-/* Collects what commits have announced, and polls now and then. */
-static void
-notice_wants(WoDispatcher *d)
-{
-	d->wants |= pg_atomic_exchange_u32(&d->database->wants, 0) &
-		(WO_WANT_EVENTS | WO_WANT_COMMANDS | WO_WANT_ENDPOINTS);
-	d->is_polling = d->now >= d->next_poll_at;
-	if (!d->is_polling)
-		return;
-	d->wants |= WO_WANT_EVENTS | WO_WANT_ENDPOINTS;
-	d->next_poll_at = d->now + wo_poll_interval * INT64CONST(1000);
-}
-
 static bool
 may_deliver(const WoDispatcher *d)
 {
 	return wo_enabled && !d->is_held && !d->is_stopping && !d->is_stuck;
+}
+
+/* Collects what commits have announced, and polls now and then. */
+static void
+notice_wants(WoDispatcher *d)
+{
+	/* While nothing is delivered the flags stay, and commits do not wake. */
+	if (may_deliver(d) || (d->is_held && wo_enabled))
+		d->wants |= pg_atomic_fetch_and_u32(&d->database->wants,
+											WO_WANT_EXTENSION);
+	d->wants &= ~WO_WANT_EXTENSION;
+	d->is_polling = d->now >= d->next_poll_at;
+	if (!d->is_polling)
+		return;
+	d->wants |= WO_WANT_EVENTS;
+	if (d->reader->reading)
+		d->wants |= WO_WANT_ENDPOINTS;	/* else a new window tells */
+	d->next_poll_at = d->now + wo_poll_interval * INT64CONST(1000);
 }
 
 /* Has the reader more to read right now, and room for it? */
@@ -232,7 +237,7 @@ take_in(WoDispatcher *d)
 	if (wants_to_read(d))
 		wo_intake_events(d);
 	if (d->wants & WO_WANT_COMMANDS)
-		wo_intake_commands(d);
+		wo_obey_commands(d);
 	wo_intake_due(d);
 	wo_intake_relieve(d);
 }
@@ -265,6 +270,7 @@ static void
 maintain(WoDispatcher *d)
 {
 	static TimestampTz next_forget_at = 0;
+	static uint64 last_window = 0;
 	const char *problem;
 
 	if (d->now < d->next_maintenance_at)
@@ -274,9 +280,10 @@ maintain(WoDispatcher *d)
 	if (wo_ring_maintain(d->database, d->now, &problem))
 		d->reader->is_moved = true;
 	report_problem(d, problem);
-	if (d->now < next_forget_at)
+	if (d->now < next_forget_at || d->reader->n_windows == last_window)
 		return;
 	next_forget_at = d->now + FORGET_US;
+	last_window = d->reader->n_windows;
 	wo_txn_begin("forgetting old operation_ids");
 	wo_ledger_forget_operations(d->now, wo_operation_retention);
 	wo_txn_commit();
@@ -333,8 +340,7 @@ timeout_ms(WoDispatcher *d)
 	if (may_deliver(d))
 	{
 		until = Min(until, d->next_load_at);
-		if (wants_to_read(d) &&
-			d->reader->n_events < wo_window_events / 2)
+		if (wants_to_read(d) && wo_intake_has_room(d))
 			return 0;
 	}
 	if (wo_senders_n_live() < wo_senders || d->is_stopping ||

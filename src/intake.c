@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * intake.c
- *	  What comes in: new events, due rows of the backlog, commands.
+ *	  What comes in: new events, and due rows of the backlog.
  *
  * New events are read a page at a time and routed in memory.  An endpoint
  * that has rows waiting in the table, or is paused, gets new ones parked
@@ -25,7 +25,6 @@
 #include "utils/timestamp.h"
 
 #define PAGE_EVENTS			500
-#define COMMANDS_AT_ONCE	1000
 #define BURY_AT_ONCE		1000
 #define RELIEVE_AT_ONCE		1000
 #define RELIEVE_AFTER_US	USECS_PER_SEC
@@ -244,8 +243,8 @@ forget_changes(WoDispatcher *d)
 }
 
 /* Takes changed endpoints over, after the transaction that loaded them. */
-static void
-follow_changes(WoDispatcher *d)
+void
+wo_intake_follow_changes(WoDispatcher *d)
 {
 	bury_deleted(d);
 	refresh_line(d);
@@ -255,20 +254,27 @@ follow_changes(WoDispatcher *d)
 static int
 room_for_events(WoDispatcher *d)
 {
-	int			room = wo_window_events - d->reader->n_events;
-	int			n_endpoints = list_length(wo_router_endpoints());
-	int			fan_out = Max(n_endpoints, 1);
-
 	if (d->reader->n_bytes >= (Size) wo_window_size * 1024 ||
 		wo_n_open_deliveries >= MAX_OPEN_DELIVERIES)
 		return 0;
-	room = Min(room, Max(MAX_OPEN_DELIVERIES / fan_out, 1));
-	return room;
+	return wo_window_events - d->reader->n_events;
 }
 
-/* Loads what changed in the configuration; the first time all of it. */
+/* Is there no room to read on?  Little pages cost more than they bring. */
 static bool
-load_endpoints(WoDispatcher *d, uint64 window)
+is_full(WoDispatcher *d, int room)
+{
+	return d->reader->n_events > 0 &&
+		room < Min(PAGE_EVENTS, wo_window_events) / 2;
+}
+
+/*
+ * Loads what changed in the configuration, the first time all of it, in the
+ * open transaction.  If that returns true, wo_intake_follow_changes is due
+ * after it.
+ */
+bool
+wo_intake_endpoints(WoDispatcher *d, uint64 window)
 {
 	bool		is_changed = wo_router_load(!d->is_loaded, d->now, window);
 
@@ -296,10 +302,13 @@ fill_page(WoDispatcher *d, int room, EventPage *page)
 {
 	WoReader   *reader = d->reader;
 	Size		bytes = (Size) wo_window_size * 1024;
+	int			n_endpoints = Max(list_length(wo_router_endpoints()), 1);
 
 	page->window = reader->n_windows;
 	if (reader->reading == NULL || room == 0)
 		return;
+	/* Each event of the page may be owed to every endpoint. */
+	room = Min(room, Max(MAX_OPEN_DELIVERIES / n_endpoints, 1));
 	page->n = wo_reader_read_page(reader, room, bytes - reader->n_bytes,
 								  d->now, page->events);
 	if (wo_reader_may_be_recorded(reader, page->events, page->n))
@@ -324,7 +333,8 @@ read_page(WoDispatcher *d, int room, EventPage *page)
 	is_open = wo_reader_open_window(reader);
 	if (!d->is_loaded || (is_open && !was_reading) ||
 		(d->wants & WO_WANT_ENDPOINTS))
-		page->is_changed = load_endpoints(d, reader->n_windows + was_reading);
+		page->is_changed = wo_intake_endpoints(d,
+											   reader->n_windows + was_reading);
 	/* Something has ended since the last poll: perhaps a command. */
 	if (is_open && d->is_polling)
 		d->wants |= WO_WANT_COMMANDS;
@@ -339,10 +349,9 @@ wo_intake_events(WoDispatcher *d)
 	EventPage	page;
 	int			room = room_for_events(d);
 
-	/* Little pages cost more than they bring; changes are looked at anyway. */
-	if (room < Min(PAGE_EVENTS, wo_window_events) / 2 &&
-		d->reader->n_events > 0)
+	if (is_full(d, room))
 	{
+		/* Changes of endpoints are looked at all the same. */
 		if (!(d->wants & WO_WANT_ENDPOINTS))
 			return;
 		room = 0;
@@ -350,7 +359,7 @@ wo_intake_events(WoDispatcher *d)
 	memset(&page, 0, sizeof(EventPage));
 	read_page(d, room, &page);
 	if (page.is_changed)
-		follow_changes(d);
+		wo_intake_follow_changes(d);
 	for (int i = 0; i < page.n; i++)
 		route(d, page.events[i], page.window, page.recorded,
 			  page.n_recorded);
@@ -362,13 +371,20 @@ wo_intake_events(WoDispatcher *d)
 	forget_changes(d);
 }
 
+/* Could more events be read, should there be any? */
+bool
+wo_intake_has_room(WoDispatcher *d)
+{
+	return !is_full(d, room_for_events(d));
+}
+
 static bool
 is_slow_to_settle(WoDispatcher *d)
 {
 	WoReader   *reader = d->reader;
 	WoLogEvent *oldest;
 
-	if (dlist_is_empty(&reader->events) || room_for_events(d) > 0)
+	if (wo_intake_has_room(d))
 		return false;
 	oldest = dlist_head_element(WoLogEvent, log_node, &reader->events);
 	return d->now - oldest->read_at > RELIEVE_AFTER_US;
@@ -430,6 +446,22 @@ load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
 						  d->now + LOAD_AGAIN_US : lane->next_due_at);
 }
 
+/* Looks at the whole backlog, unless nothing at all has happened since. */
+static void
+look_again(WoDispatcher *d)
+{
+	static uint64 last_window = 0;
+
+	d->next_look_at = d->now + LOOK_INTERVAL_US;
+	if (d->reader->n_windows == last_window)
+		return;
+	last_window = d->reader->n_windows;
+	wo_txn_begin("looking at the backlog");
+	wo_backlog_look();
+	wo_txn_commit();
+	d->next_load_at = d->now;
+}
+
 /* Loads deliveries whose time has come. */
 void
 wo_intake_due(WoDispatcher *d)
@@ -437,13 +469,7 @@ wo_intake_due(WoDispatcher *d)
 	ListCell   *cell;
 
 	if (d->now >= d->next_look_at)
-	{
-		wo_txn_begin("looking at the backlog");
-		wo_backlog_look();
-		wo_txn_commit();
-		d->next_look_at = d->now + LOOK_INTERVAL_US;
-		d->next_load_at = d->now;
-	}
+		look_again(d);
 	if (d->now < d->next_load_at)
 		return;
 	d->next_load_at = d->next_look_at;
@@ -459,189 +485,4 @@ wo_intake_due(WoDispatcher *d)
 		wo_txn_commit();
 		wo_backlog_forget_lost();
 	}
-}
-
-/* Lists the deliveries in memory that a cancel command is about. */
-static List *
-deliveries_of(WoDispatcher *d, const WoCommand *command)
-{
-	List	   *found = wo_backlog_find_event(&command->event_id);
-	dlist_iter	events;
-	dlist_iter	iter;
-
-	dlist_foreach(events, &d->reader->events)
-	{
-		WoLogEvent *log = dlist_container(WoLogEvent, log_node, events.cur);
-
-		if (memcmp(&log->event.id, &command->event_id,
-				   sizeof(pg_uuid_t)) != 0)
-			continue;
-		dlist_foreach(iter, &log->deliveries)
-			found = list_append_unique_ptr(found,
-										   dlist_container(WoDelivery,
-														   event_node,
-														   iter.cur));
-	}
-	return found;
-}
-
-/*
- * Cancels in memory.  What is in flight is left to end: delivered is
- * delivered, but there will be no retry.  Volatile ones go to *to_store.
- */
-static void
-cancel_in_memory(WoDispatcher *d, const WoCommand *command, List **to_store)
-{
-	ListCell   *cell;
-
-	foreach(cell, deliveries_of(d, command))
-	{
-		WoDelivery *delivery = lfirst(cell);
-
-		if (command->endpoint_id != 0 &&
-			command->endpoint_id != delivery->endpoint->endpoint_id)
-			continue;
-		delivery->is_cancelled = true;
-		if (!delivery->is_queued)
-			continue;
-		wo_endpoint_unqueue(delivery);
-		*to_store = lappend(*to_store, delivery);
-	}
-}
-
-/* Is the delivery that a send command asks for under way already? */
-static bool
-is_under_way(WoDispatcher *d, const WoCommand *command)
-{
-	ListCell   *cell;
-
-	foreach(cell, deliveries_of(d, command))
-	{
-		WoDelivery *delivery = lfirst(cell);
-
-		if (delivery->endpoint->endpoint_id == command->endpoint_id &&
-			!delivery->is_cancelled)
-			return true;
-	}
-	return false;
-}
-
-/* Stores cancelled deliveries and applies commands, in one transaction. */
-static void
-apply(WoDispatcher *d, List *to_store, WoCommand **sends, int n_sends,
-	  WoCommand **cancels, int n_cancels, WoCommand **done, int n_done)
-{
-	int			n = list_length(to_store);
-	WoDelivery **deliveries = palloc(Max(n, 1) * sizeof(WoDelivery *));
-
-	for (int i = 0; i < n; i++)
-		deliveries[i] = list_nth(to_store, i);
-	wo_txn_begin("applying commands");
-	if (n > 0)
-		wo_ledger_cancel(deliveries, n);
-	wo_command_apply(sends, n_sends, cancels, n_cancels, done, n_done);
-	wo_txn_commit();
-	for (int i = 0; i < n; i++)
-		wo_settle_drop(deliveries[i]);
-	pfree(deliveries);
-}
-
-/* Rows were added that are due at any time: look at these lanes again. */
-static void
-rewind_lanes(WoDispatcher *d, WoCommand **sends, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
-
-		if (endpoint == NULL)
-			continue;
-		wo_lane_rewind(&endpoint->lanes[WO_LANE_FRESH], sends[i]->due_at);
-		d->next_load_at = Min(d->next_load_at, sends[i]->due_at);
-	}
-}
-
-/* A command for an endpoint that is gone ends as a dead letter again. */
-static void
-bury_unknown(WoDispatcher *d, WoCommand **sends, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
-
-		if (endpoint != NULL && !endpoint->is_deleted)
-			continue;
-		wo_txn_begin("burying deliveries of a deleted endpoint");
-		wo_ledger_bury_endpoint(sends[i]->endpoint_id, "(deleted)",
-								BURY_AT_ONCE, d->now);
-		wo_txn_commit();
-	}
-}
-
-/* Sorts commands that were read into those to apply and those to defer. */
-static void
-obey(WoDispatcher *d, WoCommand *commands, int n)
-{
-	WoCommand **sends = palloc(n * sizeof(WoCommand *));
-	WoCommand **cancels = palloc(n * sizeof(WoCommand *));
-	WoCommand **done = palloc(n * sizeof(WoCommand *));
-	int			n_sends = 0;
-	int			n_cancels = 0;
-	int			n_done = 0;
-	List	   *to_store = NIL;
-
-	for (int i = 0; i < n; i++)
-	{
-		WoCommand  *command = &commands[i];
-
-		if (command->has_event &&
-			!wo_reader_has_read(d->reader, &command->position))
-		{
-			wo_command_defer(command);
-			continue;
-		}
-		done[n_done++] = command;
-		if (!command->has_event)
-			continue;
-		if (command->is_cancel)
-		{
-			cancel_in_memory(d, command, &to_store);
-			cancels[n_cancels++] = command;
-		}
-		else if (!is_under_way(d, command))
-			sends[n_sends++] = command;
-	}
-	if (n_done > 0)
-		apply(d, to_store, sends, n_sends, cancels, n_cancels, done, n_done);
-	rewind_lanes(d, sends, n_sends);
-	bury_unknown(d, sends, n_sends);
-}
-
-/* Does what SQL functions asked for. */
-void
-wo_intake_commands(WoDispatcher *d)
-{
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext,
-											   "webhook_outbox commands",
-											   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(work);
-	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
-	bool		is_changed;
-	int			n;
-
-	/* What is about to be parked must be stored before it is looked for. */
-	wo_settle_record(d, true);
-	/* Endpoints come along: a command may be about one that is new. */
-	wo_txn_begin("reading commands");
-	is_changed = load_endpoints(d, d->reader->n_windows + 1);
-	n = wo_command_read(commands, COMMANDS_AT_ONCE);
-	wo_txn_commit();
-	if (is_changed)
-		follow_changes(d);
-	if (n < COMMANDS_AT_ONCE)
-		d->wants &= ~WO_WANT_COMMANDS;
-	if (n > 0)
-		obey(d, commands, n);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(work);
 }

@@ -376,27 +376,13 @@ is_leaf_settled(const RingLeaf *leaf)
 	return result;
 }
 
-/*
- * Empties the oldest closed leaf if it is due.  A lock that somebody holds
- * is no error: it is tried again.
- */
-static void
-empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
-			 const char **problem)
+/* Empties a leaf; false when somebody else has locked it. */
+static bool
+try_empty(Ring *ring, int slot)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int			slot = (ring->current + 1) % WO_RING_LEAVES;
+	volatile bool is_empty = true;
 
-	while (ring->leaves[slot].turn == 0)
-		slot = (slot + 1) % WO_RING_LEAVES;
-	if (slot == ring->current ||
-		now - ring->leaves[slot].closed_at < retention_us)
-		return;
-	if (ring == &event_ring && !is_leaf_settled(&ring->leaves[slot]))
-	{
-		*problem = "the oldest leaf of the event ring is past retention but not settled";
-		return;
-	}
 	PG_TRY();
 	{
 		empty(ring, slot);
@@ -409,9 +395,31 @@ empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
 		FlushErrorState();
 		wo_txn_abort();
 		MemoryContextSwitchTo(caller);
-		*problem = "the oldest leaf of a ring is locked by another session";
+		is_empty = false;
 	}
 	PG_END_TRY();
+	return is_empty;
+}
+
+/*
+ * Empties the oldest closed leaf if it is due.  A lock that somebody holds
+ * is no error: it is tried again.
+ */
+static void
+empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
+			 const char **problem)
+{
+	int			slot = (ring->current + 1) % WO_RING_LEAVES;
+
+	while (ring->leaves[slot].turn == 0)
+		slot = (slot + 1) % WO_RING_LEAVES;
+	if (slot == ring->current ||
+		now - ring->leaves[slot].closed_at < retention_us)
+		return;
+	if (ring == &event_ring && !is_leaf_settled(&ring->leaves[slot]))
+		*problem = "the oldest leaf of the event ring is past retention but not settled";
+	else if (!try_empty(ring, slot))
+		*problem = "the oldest leaf of a ring is locked by another session";
 }
 
 static void

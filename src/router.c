@@ -313,7 +313,11 @@ ids_of_deleted(void)
 	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
 
 	for (int i = 0; i < n; i++)
-		ids[i] = Int64GetDatum(((WoDeleted *) list_nth(deleted, i))->change_id);
+	{
+		WoDeleted  *entry = list_nth(deleted, i);
+
+		ids[i] = Int64GetDatum(entry->change_id);
+	}
 	return wo_txn_array(ids, NULL, n, INT8OID);
 }
 

@@ -9,8 +9,8 @@
  * dispatcher's.
  *
  * A sender lives as long as its channel.  Asked to stop by an order it
- * finishes all that is in flight; asked by SIGTERM it gives that a few
- * seconds, so that a server can be shut down; when the dispatcher is gone
+ * finishes all that is in flight; asked by SIGTERM it asks for that order, so
+ * that no order is lost on the way, and gives it all a few seconds; when the dispatcher is gone
  * nobody wants the results, so it leaves at once.  What is lost thereby the
  * dispatcher, or the next one, treats as attempts of unknown outcome.
  *
@@ -355,7 +355,7 @@ notice_shutdown(Sender *sender)
 {
 	if (!ShutdownRequestPending || sender->stop_by != DT_NOEND)
 		return;
-	sender->is_stopping = true;
+	wo_channel_set_leaving(sender->channel);
 	sender->stop_by = TimestampTzPlusMilliseconds(sender->now, SHUTDOWN_MS);
 }
 
@@ -363,11 +363,10 @@ notice_shutdown(Sender *sender)
 static bool
 is_done(const Sender *sender)
 {
-	if (!sender->is_stopping)
-		return false;
 	if (sender->now >= sender->stop_by)
 		return true;
-	return wo_http_n_in_flight(sender->http) == 0 && !sender->is_clogged;
+	return sender->is_stopping && !sender->is_clogged &&
+		wo_http_n_in_flight(sender->http) == 0;
 }
 
 static void

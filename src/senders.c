@@ -5,8 +5,8 @@
  *
  * A sender lives through these states:
  *
- *	NONE ──start──▶ STARTING ──attached──▶ RUNNING ──detached──▶ DEAD ──buried──▶ NONE
- *	                   └──never came up──────────────────────────▲
+ *	NONE -start-> STARTING -attached-> RUNNING -detached-> DEAD -buried-> NONE
+ *	                  `-----never came up--------------------^
  *
  * DEAD lasts until the dispatcher has recorded what the sender held as
  * attempts of unknown outcome.  A sender that stops by order or signal goes
@@ -220,6 +220,8 @@ wo_senders_maintain(TimestampTz now, int n_wanted)
 				watch_start(sender, now);
 				break;
 			case SENDER_RUNNING:
+				if (wo_channel_is_leaving(sender->channel))
+					order_stop(sender);
 				watch_beat(i, now);
 				break;
 			case SENDER_DEAD:
@@ -358,7 +360,8 @@ void
 wo_senders_bury(int number, TimestampTz now)
 {
 	Sender	   *sender = &senders[number];
-	bool		was_wanted = !sender->is_stopping;
+	bool		was_wanted = !sender->is_stopping ||
+	wo_channel_is_leaving(sender->channel);
 	ListCell   *cell;
 
 	Assert(sender->state == SENDER_DEAD);

@@ -138,10 +138,12 @@ wo_settings_define(void)
 							 "Off: events are stored and wait; nothing is lost.",
 							 &wo_enabled, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
-	DefineCustomIntVariable("webhook_outbox.max_databases",
-							"Databases of this server that webhook_outbox has room for.",
-							"Every database that webhook_outbox.databases lets it look at counts.", &wo_max_databases, wo_max_databases, 1, 1024,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	/* A setting of the postmaster cannot be defined later than this. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("webhook_outbox.max_databases",
+								"Databases of this server that webhook_outbox has room for.",
+								"Every database that webhook_outbox.databases lets it look at counts.", &wo_max_databases, wo_max_databases, 1, 1024,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	define_int("webhook_outbox.max_in_flight",
 			   "Requests under way at once, per database.",
 			   "Each takes a socket of a sender; see also endpoint.max_in_flight.",

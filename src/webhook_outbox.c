@@ -199,8 +199,10 @@ put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
 	LWLockAcquire(wo_registry->lock, LW_SHARED);
 	copy = *entry;
 	LWLockRelease(wo_registry->lock);
-	if (!OidIsValid(copy.database_id) ||
-		copy.presence != WO_PRESENCE_PRESENT)
+	/* Whoever calls this has the extension, seen by a worker or not. */
+	if (copy.database_id != MyDatabaseId &&
+		(!OidIsValid(copy.database_id) ||
+		 copy.presence != WO_PRESENCE_PRESENT))
 		return;
 	name = get_database_name(copy.database_id);
 	if (name == NULL)
@@ -218,6 +220,7 @@ wo_sql_worker_rows(PG_FUNCTION_ARGS)
 
 	(void) wo_sql_require_workers(fcinfo);
 	InitMaterializedSRF(fcinfo, 0);
+	(void) wo_registry_find(MyDatabaseId, true);
 	put_launcher(rsinfo);
 	for (int i = 0; i < wo_registry->n_databases; i++)
 		put_database(rsinfo, &wo_registry->databases[i]);

@@ -34,8 +34,8 @@ CREATE TABLE webhook_outbox.endpoint (
   ca_certificates text,
   owner           text,
   description     text,
-  created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-  updated_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+  created_at      timestamptz NOT NULL DEFAULT now(),
+  updated_at      timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE webhook_outbox.endpoint IS 'who is told: UPDATE and DELETE take effect on the next delivery';
 COMMENT ON COLUMN webhook_outbox.endpoint.endpoint_id IS 'number of the endpoint, never reused';
