@@ -24,7 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define PAGE_EVENTS			500
+#define PAGE_EVENTS			200
 #define BURY_AT_ONCE		1000
 #define RELIEVE_AT_ONCE		1000
 #define RELIEVE_AFTER_US	USECS_PER_SEC

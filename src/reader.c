@@ -31,7 +31,7 @@
 #include "utils/timestamp.h"
 
 /* SPI hands out this many rows at a time, whatever the caller has room for. */
-#define PAGE_EVENTS			500
+#define PAGE_EVENTS			200
 
 #define READ_LEAF_SQL(slot) \
 	"SELECT " WO_EVENT_COLUMNS " FROM webhook_outbox.event_" slot " e " \

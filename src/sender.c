@@ -43,6 +43,7 @@
 #include "utils/timestamp.h"
 
 #define BEAT_INTERVAL_MS	1000	/* between two signs of life */
+#define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
 #define ORDERS_PER_ROUND	256 /* then sockets get a turn */
 #define SPARE_DESCRIPTORS	64	/* for all that is not a connection */
@@ -69,6 +70,7 @@ typedef struct Sender
 	TimestampTz stop_by;		/* to leave then, come what may */
 	int			max_in_flight;	/* as descriptors permit */
 	bool		is_stopping;	/* takes no more orders */
+	int			n_unflushed;	/* results queued since the last flush */
 	bool		is_clogged;		/* the dispatcher does not fetch results */
 } Sender;
 
@@ -390,8 +392,15 @@ work(Sender *sender)
 
 	n = take_orders(sender);
 	n += wo_http_step(sender->http);
-	n += report_finished(sender);
-	flush(sender);
+	sender->n_unflushed += report_finished(sender);
+
+	/* Each flush may wake the dispatcher: gather some results, if busy. */
+	if (n == 0 || sender->is_clogged || sender->n_unflushed >=
+		wo_http_n_in_flight(sender->http) / FLUSH_SHARE)
+	{
+		flush(sender);
+		sender->n_unflushed = 0;
+	}
 	return n;
 }
 

@@ -26,7 +26,7 @@
 #include "utils/timestamp.h"
 
 /* Records wait for company until there are so many, or for so long. */
-#define BATCH_RECORDS		512
+#define BATCH_RECORDS		128
 #define BATCH_DELAY_US		10000
 #define CURSOR_INTERVAL_US	USECS_PER_SEC
 #define STUCK_RETRY_US		USECS_PER_SEC
