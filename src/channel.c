@@ -190,7 +190,8 @@ wo_channel_destroy(WoChannel *channel)
 void
 wo_channel_set_leaving(WoChannel *channel)
 {
-	PGPROC	   *dispatcher = shm_mq_get_receiver(shm_mq_get_queue(channel->out));
+	shm_mq	   *results = shm_mq_get_queue(channel->out);
+	PGPROC	   *dispatcher = shm_mq_get_receiver(results);
 
 	pg_atomic_write_u32(&channel->shared->is_leaving, 1);
 	if (dispatcher != NULL)

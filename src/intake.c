@@ -327,14 +327,15 @@ read_page(WoDispatcher *d, int room, EventPage *page)
 {
 	WoReader   *reader = d->reader;
 	bool		was_reading = reader->reading != NULL;
+	uint64		window;
 	bool		is_open;
 
 	wo_txn_begin("reading events");
 	is_open = wo_reader_open_window(reader);
+	window = reader->n_windows + was_reading;
 	if (!d->is_loaded || (is_open && !was_reading) ||
 		(d->wants & WO_WANT_ENDPOINTS))
-		page->is_changed = wo_intake_endpoints(d,
-											   reader->n_windows + was_reading);
+		page->is_changed = wo_intake_endpoints(d, window);
 	/* Something has ended since the last poll: perhaps a command. */
 	if (is_open && d->is_polling)
 		d->wants |= WO_WANT_COMMANDS;

@@ -10,9 +10,10 @@
  *
  * A sender lives as long as its channel.  Asked to stop by an order it
  * finishes all that is in flight; asked by SIGTERM it asks for that order, so
- * that no order is lost on the way, and gives it all a few seconds; when the dispatcher is gone
- * nobody wants the results, so it leaves at once.  What is lost thereby the
- * dispatcher, or the next one, treats as attempts of unknown outcome.
+ * that no order is lost on the way, and gives it all a few seconds; when the
+ * dispatcher is gone nobody wants the results, so it leaves at once.  What is
+ * lost thereby the dispatcher, or the next one, treats as attempts of unknown
+ * outcome.
  *
  * While there is work the loop does not wait at all: it looks at the queue
  * and at the sockets in turn, which saves the dispatcher the system call that

@@ -142,7 +142,8 @@ wo_settings_define(void)
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("webhook_outbox.max_databases",
 								"Databases of this server that webhook_outbox has room for.",
-								"Every database that webhook_outbox.databases lets it look at counts.", &wo_max_databases, wo_max_databases, 1, 1024,
+								"Every database that webhook_outbox.databases lets it look at counts.",
+								&wo_max_databases, wo_max_databases, 1, 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	define_int("webhook_outbox.max_in_flight",
 			   "Requests under way at once, per database.",
