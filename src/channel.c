@@ -359,6 +359,31 @@ wo_channel_queue_order(WoChannel *channel, const WoOrder *order)
 	end_message(out, at);
 }
 
+/* Copies a SEND order, in the current context. */
+WoKeptOrder *
+wo_channel_keep_order(const WoOrder *order)
+{
+	WoKeptOrder *kept = palloc(sizeof(WoKeptOrder));
+	Cursor		cursor;
+
+	Assert(order->kind == WO_ORDER_SEND);
+	kept->order = *order;
+	initStringInfo(&kept->bytes);
+	put_event(&kept->bytes, &order->event);
+	cursor.at = kept->bytes.data;
+	cursor.end = cursor.at + kept->bytes.len;
+	get_event(&cursor, &kept->order.event);
+	return kept;
+}
+
+/* Frees the copy. */
+void
+wo_channel_drop_order(WoKeptOrder *kept)
+{
+	pfree(kept->bytes.data);
+	pfree(kept);
+}
+
 /* Queues a result; it goes out with the next flush. */
 void
 wo_channel_queue_result(WoChannel *channel, const WoResult *result)

@@ -13,6 +13,8 @@
 #define WO_CHANNEL_H
 
 #include "event.h"
+#include "lib/ilist.h"
+#include "lib/stringinfo.h"
 #include "storage/dsm.h"
 
 typedef struct WoChannel WoChannel;
@@ -45,6 +47,14 @@ typedef struct WoOrder
 	WoEvent		event;			/* SEND */
 } WoOrder;
 
+/* An order that outlives the next receive. */
+typedef struct WoKeptOrder
+{
+	dlist_node	node;			/* the keeper's */
+	WoOrder		order;			/* its texts are in bytes */
+	StringInfoData bytes;
+} WoKeptOrder;
+
 /* dispatcher's side */
 extern WoChannel *wo_channel_create(void);
 extern dsm_handle wo_channel_handle(WoChannel *channel);
@@ -62,6 +72,8 @@ extern void wo_channel_destroy(WoChannel *channel);
 extern WoChannel *wo_channel_attach(dsm_handle handle);
 extern WoChannelStatus wo_channel_receive_order(WoChannel *channel,
 												WoOrder *order);
+extern WoKeptOrder *wo_channel_keep_order(const WoOrder *order);
+extern void wo_channel_drop_order(WoKeptOrder *kept);
 extern void wo_channel_queue_result(WoChannel *channel,
 									const WoResult *result);
 extern void wo_channel_set_leaving(WoChannel *channel);

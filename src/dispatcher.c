@@ -289,6 +289,13 @@ maintain(WoDispatcher *d)
 	wo_txn_commit();
 }
 
+static bool
+is_idle(const WoDispatcher *d)
+{
+	return wo_flight_n_used() == 0 && d->reader->n_events == 0 &&
+		!wo_settle_has_pending();
+}
+
 static const char *
 state_name(const WoDispatcher *d)
 {
@@ -300,22 +307,20 @@ state_name(const WoDispatcher *d)
 		return "not sending: this database is a copy, see resume_delivery()";
 	if (!wo_enabled)
 		return "not sending: webhook_outbox.enabled is off";
-	if (wo_flight_n_used() > 0 || d->reader->n_events > 0)
-		return "delivering";
-	return "idle";
+	return is_idle(d) ? "idle" : "delivering";
 }
 
 /* Shows in shared memory what is going on. */
 static void
 publish(WoDispatcher *d)
 {
-	static TimestampTz next_at = 0;
 	static TimestampTz rate_at = 0;
 	static uint64 rate_base = 0;
 
-	if (d->now < next_at && !wo_senders_take_changed())
+	if (d->now < d->next_publish_at && !wo_senders_take_changed())
 		return;
-	next_at = d->now + PUBLISH_US;
+	d->next_publish_at = d->now + PUBLISH_US;
+	d->is_shown_idle = is_idle(d);
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
 	strlcpy(d->database->state, state_name(d), WO_STATE_LEN);
 	d->database->n_delivered = d->n_delivered;
@@ -343,6 +348,9 @@ timeout_ms(WoDispatcher *d)
 		if (wants_to_read(d) && wo_intake_has_room(d))
 			return 0;
 	}
+	/* Do not sleep while worker_status shows what is no more. */
+	if (!d->is_shown_idle)
+		until = Min(until, d->next_publish_at);
 	if (wo_senders_n_live() < wo_senders || d->is_stopping ||
 		!wo_senders_all_running())
 		until = Min(until, d->now + SENDER_WATCH_US);

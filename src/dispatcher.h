@@ -33,6 +33,8 @@ typedef struct WoDispatcher
 	TimestampTz next_load_at;	/* when a lane may have due rows to load */
 	TimestampTz next_look_at;	/* when the whole backlog is looked at */
 	TimestampTz next_maintenance_at;
+	TimestampTz next_publish_at;	/* to shared memory, for worker_status */
+	bool		is_shown_idle;	/* the last publication said that */
 	uint64		n_delivered;
 	uint64		n_failed;
 } WoDispatcher;

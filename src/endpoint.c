@@ -17,6 +17,10 @@
 /* Retries get at most 1 of this many slots while first attempts wait. */
 #define RETRY_SHARE			5
 
+/* Requests are quick that take less, and the mean forgets so much of each. */
+#define QUICK_MS			20.0f
+#define RECENT_SHARE		0.05f
+
 /* Returns an endpoint without configuration, in the current context. */
 WoEndpoint *
 wo_endpoint_create(int64 endpoint_id)
@@ -24,6 +28,7 @@ wo_endpoint_create(int64 endpoint_id)
 	WoEndpoint *endpoint = palloc0(sizeof(WoEndpoint));
 
 	endpoint->endpoint_id = endpoint_id;
+	endpoint->recent_ms = QUICK_MS; /* until it has proved quick */
 	for (int i = 0; i < WO_N_LANES; i++)
 	{
 		dlist_init(&endpoint->lanes[i].queue);
@@ -71,13 +76,25 @@ wo_endpoint_unqueue(WoDelivery *delivery)
 	delivery->is_queued = false;
 }
 
+/*
+ * How many may be handed to senders.  A quick endpoint gets some ahead, which
+ * wait at the sender: there the next request starts when one has ended, not a
+ * round through the dispatcher later.
+ */
+static int
+hand_over_limit(const WoEndpoint *endpoint)
+{
+	return endpoint->max_in_flight +
+		(endpoint->recent_ms < QUICK_MS ? endpoint->prefetch : 0);
+}
+
 /* Which lane goes next; NULL: none may.  See wo_endpoint_admit. */
 static const WoLane *
 next_lane(const WoEndpoint *endpoint, int limit)
 {
 	const WoLane *fresh = &endpoint->lanes[WO_LANE_FRESH];
 	const WoLane *retry = &endpoint->lanes[WO_LANE_RETRY];
-	int			slots = Min(limit, endpoint->max_in_flight);
+	int			slots = Min(limit, hand_over_limit(endpoint));
 	int			retry_slots = Max(slots / RETRY_SHARE, 1);
 
 	if (!endpoint->is_enabled || endpoint->n_in_flight >= slots)
@@ -119,8 +136,10 @@ wo_endpoint_admit(WoEndpoint *endpoint, int limit)
 
 /* Gives back the slot of a delivery whose attempt has ended. */
 void
-wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery)
+wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery,
+					float total_ms)
 {
+	endpoint->recent_ms += (total_ms - endpoint->recent_ms) * RECENT_SHARE;
 	Assert(endpoint->n_in_flight > 0);
 	endpoint->n_in_flight--;
 	if (delivery->is_retry)

@@ -49,11 +49,13 @@ typedef struct WoEndpoint
 	int64	   *delays_us;
 	double		jitter;
 	int			max_in_flight;
+	int			prefetch;		/* to hand over beyond that, if it is quick */
 	/* run time */
 	uint64		first_window;	/* events of earlier windows are not for it */
 	WoLane		lanes[WO_N_LANES];
 	int			n_in_flight;
 	int			n_retries_in_flight;
+	float		recent_ms;		/* what requests took of late */
 	bool		is_ready;		/* ready_node is linked */
 	dlist_node	ready_node;		/* in the dispatcher's list of who can send */
 	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */
@@ -63,7 +65,8 @@ extern WoEndpoint *wo_endpoint_create(int64 endpoint_id);
 extern void wo_endpoint_enqueue(WoEndpoint *endpoint, WoDelivery *delivery);
 extern void wo_endpoint_unqueue(WoDelivery *delivery);
 extern WoDelivery *wo_endpoint_admit(WoEndpoint *endpoint, int limit);
-extern void wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery);
+extern void wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery,
+								float total_ms);
 extern bool wo_endpoint_can_send(const WoEndpoint *endpoint, int limit);
 extern bool wo_endpoint_has_backlog(const WoEndpoint *endpoint,
 									TimestampTz now);

@@ -75,6 +75,7 @@ typedef struct WoTarget
 	WoBodyFormat format;
 	bool		is_http2;		/* offer HTTP/2, else HTTP/1.1 only */
 	int			timeout_ms;		/* of the whole request */
+	int			max_in_flight;	/* at this sender; the rest waits there */
 	const char *url;
 	const char *headers;		/* "Name: value\n"..., "" when there are none */
 	const char *ca_pem;			/* trust only these; NULL: the CA bundle */

@@ -292,7 +292,7 @@ connect_ms(CURL *easy)
  * result's texts are valid until the next call.
  */
 bool
-wo_http_next_finished(WoHttp *http, WoResult *result)
+wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 {
 	WoHttpTransfer *transfer;
 	long		status = 0;
@@ -311,6 +311,7 @@ wo_http_next_finished(WoHttp *http, WoResult *result)
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total_us);
 
+	*owner = transfer->request.owner;
 	result->slot = transfer->request.slot;
 	result->generation = transfer->request.generation;
 	result->started_at = transfer->request.started_at;

@@ -33,6 +33,7 @@ typedef struct WoHttpRequest
 	uint32		slot;			/* come back in the result */
 	uint32		generation;
 	TimestampTz started_at;
+	void	   *owner;			/* the caller's; comes back too */
 	StringInfoData headers;		/* "Name: value\n"... */
 	StringInfoData body;
 } WoHttpRequest;
@@ -49,7 +50,8 @@ extern void wo_http_start(WoHttp *http, WoHttpRequest *request);
 extern void wo_http_abandon(WoHttp *http, WoHttpRequest *request);
 
 extern int	wo_http_step(WoHttp *http);
-extern bool wo_http_next_finished(WoHttp *http, WoResult *result);
+extern bool wo_http_next_finished(WoHttp *http, WoResult *result,
+								  void **owner);
 
 extern int	wo_http_epoll_fd(const WoHttp *http);
 extern int	wo_http_timeout_ms(const WoHttp *http);

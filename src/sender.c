@@ -58,6 +58,9 @@ typedef struct Target
 	WoSigner	signer;
 	const char *problem;		/* why it cannot be signed for; else NULL */
 	WoHttpTarget *http;
+	int			max_in_flight;
+	int			n_in_flight;
+	dlist_head	waiting;		/* of WoKeptOrder, beyond max_in_flight */
 } Target;
 
 typedef struct Sender
@@ -70,6 +73,7 @@ typedef struct Sender
 	TimestampTz beat_at;		/* when the dispatcher was last told */
 	TimestampTz stop_by;		/* to leave then, come what may */
 	int			max_in_flight;	/* as descriptors permit */
+	int			n_waiting;		/* orders that wait at their targets */
 	bool		is_stopping;	/* takes no more orders */
 	int			n_unflushed;	/* results queued since the last flush */
 	bool		is_clogged;		/* the dispatcher does not fetch results */
@@ -152,6 +156,12 @@ learn_target(Sender *sender, const WoTarget *source)
 
 	if (is_known)
 		unload_target(sender, target);
+	else
+	{
+		target->n_in_flight = 0;
+		dlist_init(&target->waiting);
+	}
+	target->max_in_flight = source->max_in_flight;
 	target->format = source->format;
 	target->headers = pstrdup(source->headers);
 	target->problem = wo_signature_load(&target->signer, source->keys,
@@ -194,21 +204,12 @@ report_unsent(Sender *sender, const WoOrder *order, WoOutcome outcome,
 }
 
 static void
-send_event(Sender *sender, const WoOrder *order)
+start_request(Sender *sender, Target *target, const WoOrder *order)
 {
-	Target	   *target = hash_search(sender->targets, &order->endpoint_id,
-									 HASH_FIND, NULL);
 	WoHttpRequest *slot;
 	WoRequest	request;
 	const char *problem;
 
-	/* the dispatcher names a target before it sends to it: cannot happen */
-	if (target == NULL)
-	{
-		report_unsent(sender, order, WO_UNKNOWN,
-					  "the endpoint is not known to the sender");
-		return;
-	}
 	if (target->problem != NULL)
 	{
 		report_unsent(sender, order, WO_INVALID_REQUEST, target->problem);
@@ -232,7 +233,52 @@ send_event(Sender *sender, const WoOrder *order)
 	slot->slot = order->slot;
 	slot->generation = order->generation;
 	slot->started_at = sender->now;
+	slot->owner = target;
+	target->n_in_flight++;
 	wo_http_start(sender->http, slot);
+}
+
+/*
+ * Sends an event, or keeps it until a request to that target has ended: the
+ * dispatcher hands over a little more than may be in flight, so that the next
+ * request need not wait for it.
+ */
+static void
+send_event(Sender *sender, const WoOrder *order)
+{
+	Target	   *target = hash_search(sender->targets, &order->endpoint_id,
+									 HASH_FIND, NULL);
+
+	/* the dispatcher names a target before it sends to it: cannot happen */
+	if (target == NULL)
+	{
+		report_unsent(sender, order, WO_UNKNOWN,
+					  "the endpoint is not known to the sender");
+		return;
+	}
+	if (target->n_in_flight < target->max_in_flight)
+	{
+		start_request(sender, target, order);
+		return;
+	}
+	dlist_push_tail(&target->waiting, &wo_channel_keep_order(order)->node);
+	sender->n_waiting++;
+}
+
+/* Starts what waits at a target, as far as it may. */
+static void
+start_waiting(Sender *sender, Target *target)
+{
+	while (target->n_in_flight < target->max_in_flight &&
+		   !dlist_is_empty(&target->waiting))
+	{
+		WoKeptOrder *kept = dlist_container(WoKeptOrder, node,
+											dlist_pop_head_node(&target->waiting));
+
+		sender->n_waiting--;
+		start_request(sender, target, &kept->order);
+		wo_channel_drop_order(kept);
+	}
 }
 
 static void
@@ -306,11 +352,16 @@ static int
 report_finished(Sender *sender)
 {
 	WoResult	result;
+	void	   *owner;
 	int			n = 0;
 
-	while (wo_http_next_finished(sender->http, &result))
+	while (wo_http_next_finished(sender->http, &result, &owner))
 	{
+		Target	   *target = owner;
+
 		wo_channel_queue_result(sender->channel, &result);
+		target->n_in_flight--;
+		start_waiting(sender, target);
 		n++;
 	}
 	return n;
@@ -369,7 +420,7 @@ is_done(const Sender *sender)
 	if (sender->now >= sender->stop_by)
 		return true;
 	return sender->is_stopping && !sender->is_clogged &&
-		wo_http_n_in_flight(sender->http) == 0;
+		sender->n_waiting == 0 && wo_http_n_in_flight(sender->http) == 0;
 }
 
 static void

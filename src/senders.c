@@ -36,6 +36,9 @@
 /* An endpoint stays at its home sender unless that has so many more. */
 #define HOME_ADVANTAGE		16
 
+/* Slots of an endpoint are shared out among senders if each gets so many. */
+#define SHARE_AT_LEAST		16
+
 typedef enum SenderState
 {
 	SENDER_NONE,
@@ -201,10 +204,26 @@ order_stop(Sender *sender)
 	sender->is_stopping = true;
 }
 
+/* The number of senders has changed: so has each one's share. */
+static void
+tell_targets_again(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, wo_router_endpoints())
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		memset(endpoint->told_version, 0, sizeof(endpoint->told_version));
+	}
+}
+
 /* Starts what should run, watches what does, stops what is too much. */
 void
 wo_senders_maintain(TimestampTz now, int n_wanted)
 {
+	if (n_senders != n_wanted)
+		tell_targets_again();
 	n_senders = n_wanted;
 	for (int i = 0; i < WO_MAX_SENDERS; i++)
 	{
@@ -263,6 +282,25 @@ wo_senders_pick(const WoEndpoint *endpoint)
 	return best;
 }
 
+/*
+ * How many requests one sender may have open to an endpoint, and (prefetch)
+ * how many more are handed over in all.  With few to share, the dispatcher
+ * alone counts, and hands over no more than may be in flight.
+ */
+static int
+share_in_flight(WoEndpoint *endpoint)
+{
+	int			share = endpoint->max_in_flight / n_senders;
+
+	if (share < SHARE_AT_LEAST)
+	{
+		endpoint->prefetch = 0;
+		return endpoint->max_in_flight;
+	}
+	endpoint->prefetch = endpoint->max_in_flight / 2;
+	return share;
+}
+
 /* Hands a request to a sender, and the endpoint first if it changed. */
 void
 wo_senders_send(int number, WoEndpoint *endpoint, uint32 slot,
@@ -277,6 +315,7 @@ wo_senders_send(int number, WoEndpoint *endpoint, uint32 slot,
 	{
 		order.kind = WO_ORDER_TARGET;
 		order.target = endpoint->target;
+		order.target.max_in_flight = share_in_flight(endpoint);
 		wo_channel_queue_order(sender->channel, &order);
 		endpoint->told_version[number] = endpoint->version;
 	}

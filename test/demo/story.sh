@@ -70,7 +70,7 @@ wait_until() {
 
 # What has arrived so far has been shown.
 feed_catches_up() {
-	until [ "$(cat "$home/feed.position")" = "$(stat -c %s "$log")" ]; do
+	until [ "$(cat "$home/feed.position" 2>/dev/null)" = "$(stat -c %s "$log")" ]; do
 		sleep "$tick"
 	done
 }
