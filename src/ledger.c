@@ -147,7 +147,7 @@ static const Oid forget_types[] = {TIMESTAMPTZOID, INT4OID};
 static WoStatement forget_operations = {
 	"DELETE FROM webhook_outbox.operation WHERE ctid = ANY (ARRAY("
 	"SELECT ctid FROM webhook_outbox.operation WHERE created_at < $1 - "
-	"greatest(pg_catalog.make_interval(mins => $2), (SELECT max((SELECT sum(d) FROM "
+	"greatest(pg_catalog.make_interval(secs => $2), (SELECT max((SELECT sum(d) FROM "
 	"unnest(e.retry_schedule) d) * (1 + e.retry_jitter)) "
 	"FROM webhook_outbox.endpoint e)) LIMIT 10000))",
 	2, forget_types, NULL
@@ -456,11 +456,11 @@ wo_ledger_find_recorded(WoLogEvent **events, int n, MemoryContext context,
 
 /* Forgets operation_ids past their retention, a batch; returns how many. */
 int
-wo_ledger_forget_operations(TimestampTz now, int retention_min)
+wo_ledger_forget_operations(TimestampTz now, int retention_s)
 {
 	Datum		args[2];
 
 	args[0] = TimestampTzGetDatum(now);
-	args[1] = Int32GetDatum(retention_min);
+	args[1] = Int32GetDatum(retention_s);
 	return (int) wo_txn_execute(&forget_operations, args, NULL);
 }

@@ -423,10 +423,10 @@ empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
 }
 
 static void
-maintain(Ring *ring, WoDatabase *database, TimestampTz now, int retention_min,
+maintain(Ring *ring, WoDatabase *database, TimestampTz now, int retention_s,
 		 const char **problem)
 {
-	int64		retention_us = retention_min * USECS_PER_MINUTE;
+	int64		retention_us = retention_s * USECS_PER_SEC;
 	RingLeaf   *current = &ring->leaves[ring->current];
 	int			next = (ring->current + 1) % WO_RING_LEAVES;
 

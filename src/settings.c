@@ -17,17 +17,19 @@
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
-#define MINUTES_PER_DAY		(24 * 60)
 
-int			wo_attempt_retention = 30 * MINUTES_PER_DAY;
+/* A ring turns six times in its retention, and looks once a second. */
+#define MIN_RETENTION		6
+
+int			wo_attempt_retention = 30 * SECS_PER_DAY;
 char	   *wo_ca_file;
 char	   *wo_databases;
 bool		wo_enabled = true;
-int			wo_event_retention = 7 * MINUTES_PER_DAY;
+int			wo_event_retention = 7 * SECS_PER_DAY;
 int			wo_max_databases = 16;
 int			wo_max_in_flight = 1024;
 int			wo_max_payload = 256;
-int			wo_operation_retention = 7 * MINUTES_PER_DAY;
+int			wo_operation_retention = 7 * SECS_PER_DAY;
 int			wo_poll_interval = 1000;
 int			wo_response_excerpt = 4096;
 char	   *wo_role;
@@ -108,14 +110,14 @@ define_retention(void)
 	define_int("webhook_outbox.attempt_retention",
 			   "How long attempts are kept.",
 			   "Whole leaves of the ring are emptied, so it may be up to a sixth longer.",
-			   &wo_attempt_retention, 1, INT_MAX / 2, GUC_UNIT_MIN);
+			   &wo_attempt_retention, MIN_RETENTION, INT_MAX / 2, GUC_UNIT_S);
 	define_int("webhook_outbox.event_retention",
 			   "How long events are kept once they are settled.",
 			   "Events that a delivery or dead letter needs are kept longer.",
-			   &wo_event_retention, 1, INT_MAX / 2, GUC_UNIT_MIN);
+			   &wo_event_retention, MIN_RETENTION, INT_MAX / 2, GUC_UNIT_S);
 	define_int("webhook_outbox.operation_retention",
 			   "How long operation_ids are remembered.",
-			   NULL, &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_MIN);
+			   NULL, &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_S);
 }
 
 /* Defines them all.  Called from _PG_init, whether preloaded or not. */

@@ -10,15 +10,15 @@
 #ifndef WO_SETTINGS_H
 #define WO_SETTINGS_H
 
-extern int	wo_attempt_retention;	/* minutes */
+extern int	wo_attempt_retention;	/* seconds */
 extern char *wo_ca_file;		/* "": the system's bundle */
 extern char *wo_databases;		/* comma-separated; "": all */
 extern bool wo_enabled;
-extern int	wo_event_retention; /* minutes */
+extern int	wo_event_retention; /* seconds */
 extern int	wo_max_databases;
 extern int	wo_max_in_flight;	/* requests per database */
 extern int	wo_max_payload;		/* kB */
-extern int	wo_operation_retention; /* minutes */
+extern int	wo_operation_retention; /* seconds */
 extern int	wo_poll_interval;	/* ms */
 extern int	wo_response_excerpt;	/* bytes */
 extern char *wo_role;			/* "": the extension's owner */
