@@ -42,7 +42,7 @@ typedef struct WoEndpoint
 	List	   *patterns;		/* of char * */
 	bool		is_enabled;
 	bool		is_deleted;		/* its deliveries become dead letters */
-	uint64		deleted_xid;	/* valid if is_deleted: who deleted it */
+	uint64		deleted_xid;	/* valid if is_deleted: lower ones were owed */
 	WoTarget	target;
 	uint32		version;		/* grows with each reload */
 	int			n_delays;		/* of the retry schedule */

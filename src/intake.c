@@ -65,7 +65,7 @@ owe(WoDispatcher *d, WoEndpoint *endpoint, WoLogEvent *log)
 	MemoryContext caller;
 	WoDelivery *delivery;
 
-	if (endpoint->is_deleted && log->position.xid > endpoint->deleted_xid)
+	if (endpoint->is_deleted && log->position.xid >= endpoint->deleted_xid)
 		return;
 	caller = MemoryContextSwitchTo(d->context);
 	delivery = wo_delivery_create(endpoint, log);

@@ -226,7 +226,8 @@ attempt_row(WoRecord *record, TupleDesc desc)
 	values[COL_TOTAL_MS] = Float4GetDatum(result->total_ms);
 	nulls[COL_CONNECT_MS] = nulls[COL_TOTAL_MS] =
 		result->outcome == WO_UNKNOWN;
-	values[COL_OUTCOME] = CStringGetTextDatum(wo_outcome_name(result->outcome));
+	values[COL_OUTCOME] =
+		CStringGetTextDatum(wo_outcome_name(result->outcome));
 	values[COL_ERROR] = safe_text(result->error, strlen(result->error),
 								  &nulls[COL_ERROR]);
 	values[COL_RESPONSE] = safe_text(result->response, result->response_len,
@@ -308,10 +309,14 @@ execute(WoStatement *statement, WoColumns *columns)
 static void
 find_attempt_type(void)
 {
+	Oid			namespace_id;
+	Oid			table_id;
+
 	if (OidIsValid(attempt_array_type))
 		return;
-	attempt_type = get_rel_type_id(get_relname_relid("attempt",
-													 get_namespace_oid(WO_EXTENSION, false)));
+	namespace_id = get_namespace_oid(WO_EXTENSION, false);
+	table_id = get_relname_relid("attempt", namespace_id);
+	attempt_type = get_rel_type_id(table_id);
 	attempt_array_type = get_array_type(attempt_type);
 }
 

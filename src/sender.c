@@ -272,8 +272,8 @@ start_waiting(Sender *sender, Target *target)
 	while (target->n_in_flight < target->max_in_flight &&
 		   !dlist_is_empty(&target->waiting))
 	{
-		WoKeptOrder *kept = dlist_container(WoKeptOrder, node,
-											dlist_pop_head_node(&target->waiting));
+		dlist_node *node = dlist_pop_head_node(&target->waiting);
+		WoKeptOrder *kept = dlist_container(WoKeptOrder, node, node);
 
 		sender->n_waiting--;
 		start_request(sender, target, &kept->order);

@@ -233,7 +233,7 @@ COMMENT ON COLUMN webhook_outbox.endpoint_change.name IS 'its name';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.is_deleted IS 'true: it was deleted, its deliveries become dead letters';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.event_types IS 'what it had asked for; NULL: it was not deleted';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.tenant IS 'its tenant';
-COMMENT ON COLUMN webhook_outbox.endpoint_change.xid IS 'the transaction that changed it';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.xid IS 'who changed it; deleted: events of lower xids were owed to it';
 
 CREATE TABLE webhook_outbox.operation (
   tenant       text NOT NULL,

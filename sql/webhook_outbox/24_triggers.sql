@@ -183,8 +183,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant)
-      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant);
+    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, xid)
+      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant,
+              greatest((pg_current_xact_id()::text::bigint + 1)::text::xid8, pg_snapshot_xmax(pg_current_snapshot())));
   ELSIF NEW IS DISTINCT FROM OLD THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (NEW.endpoint_id, NEW.name, false);
   END IF;
@@ -193,7 +194,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.endpoint_after_write() IS 'trigger: tells the dispatcher of a change of an endpoint';
-CREATE TRIGGER endpoint_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_outbox.endpoint
+CREATE TRIGGER endpoint_after_write AFTER INSERT OR UPDATE ON webhook_outbox.endpoint
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
+-- A deletion is noted at commit: what others have committed until then was owed to the endpoint.
+CREATE CONSTRAINT TRIGGER endpoint_after_delete AFTER DELETE ON webhook_outbox.endpoint
+  DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
 
 -- endpoint_secret: a request has room for four signatures (WO_MAX_KEYS)

@@ -30,6 +30,7 @@ UPDATE webhook_outbox.endpoint SET url = 'https://billing.example.com/v2' WHERE 
 UPDATE webhook_outbox.endpoint SET url = url WHERE name = 'crm';
 UPDATE webhook_outbox.endpoint SET name = 'legacy' WHERE name = 'erp';
 DELETE FROM webhook_outbox.endpoint WHERE name = 'plain';
+SET CONSTRAINTS ALL IMMEDIATE;
 SELECT name, is_deleted FROM webhook_outbox.endpoint_change ORDER BY change_id;
 SELECT name, updated_at > created_at AS is_updated FROM webhook_outbox.endpoint ORDER BY name;
 SELECT count(*) AS keys FROM webhook_outbox.endpoint_secret s
