@@ -1,0 +1,73 @@
+# A reload of webhook_outbox.databases stops the dispatchers of databases that
+# are not in the list any more and starts those that are; worker_status tells
+# which ones should run.
+# Plain SQL cannot show it: processes come and go, and a receiver sees it.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node();
+my $dispatchers = q(SELECT string_agg(datname, ' ' ORDER BY datname)
+	FROM pg_stat_activity WHERE backend_type = 'webhook_outbox dispatcher');
+my $expected = q(SELECT string_agg(database, ' ' ORDER BY database)
+	FROM webhook_outbox.worker_status WHERE process = 'dispatcher' AND expected);
+
+my %path = (first => '/first', 'Second Shop' => '/second');
+my %n = map { $_ => 0 } keys %path;
+
+for my $name (sort keys %path)
+{
+	$node->safe_psql('postgres', qq(CREATE DATABASE "$name"));
+	$node->safe_psql($name, 'CREATE EXTENSION webhook_outbox');
+	create_endpoint($node, $receiver, 'well', $path{$name}, dbname => $name);
+}
+
+sub list
+{
+	my ($list, $names) = @_;
+
+	$node->append_conf('postgresql.conf',
+		"webhook_outbox.databases = '$list'");
+	$node->reload;
+	wait_for_sql($node, "SELECT ($dispatchers) = '$names'",
+		"'$list': the dispatchers of $names run");
+	return wait_for_sql($node, "SELECT ($expected) = '$names'",
+		'and worker_status expects them');
+}
+
+sub delivers
+{
+	my ($dbname) = @_;
+
+	publish($node, 'order.created', '{}', $dbname);
+	return $receiver->wait_for($path{$dbname}, ++$n{$dbname},
+		"$dbname delivers");
+}
+
+wait_for_sql($node, "SELECT ($dispatchers) = 'Second Shop first postgres'",
+	'without a list all run');
+delivers($_) for 'first', 'Second Shop';
+
+list('"Second Shop", postgres', 'Second Shop postgres');
+publish($node, 'order.created', '{}', 'first');
+delivers('Second Shop');
+is($receiver->stats('/first')->{requests}, $n{first},
+	'from others nothing is sent');
+is( sql_value(
+		$node, q(SELECT string_agg(state, ' ')
+		FROM webhook_outbox.delivery_status
+		WHERE state <> 'delivered'), 'first'),
+	'pending', 'their events wait');
+
+list('FIRST', 'first');
+$receiver->wait_for('/first', ++$n{first}, 'listed, it sends what waited');
+delivers('first');
+
+list('', 'Second Shop first postgres');
+delivers($_) for 'first', 'Second Shop';
+is($receiver->stats($path{$_})->{duplicates}, 0, "$_: nothing was sent twice")
+  for sort keys %path;
+
+finish($node, $receiver);

@@ -1,0 +1,78 @@
+# Commands that need a database to themselves work while its dispatcher runs,
+# for those who own the database; delivery goes on afterwards.
+# Plain SQL cannot show it: a process has to leave and to come back.
+use strict;
+use warnings FATAL => 'all';
+use Test::More;
+use WebhookOutbox;
+
+my $receiver = start_receiver();
+my $node = start_node(extension => 0);
+
+$node->safe_psql('postgres', 'CREATE DATABASE shop');
+$node->safe_psql('shop', 'CREATE EXTENSION webhook_outbox');
+create_endpoint($node, $receiver, 'well', '/well', dbname => 'shop');
+create_endpoint($node, $receiver, 'slow', '/delay/100', dbname => 'shop');
+my $n = 0;
+
+# Some deliveries are under way; returns the dispatcher's process id.
+sub keep_busy
+{
+	my ($dbname) = @_;
+
+	publish($node, 'order.created', '{}', $dbname) for 1 .. 5;
+	$n += 5;
+	$receiver->wait_for_requests('/delay/100', $n, 'requests are under way');
+	return worker_pid($node, 'dispatcher', 0, $dbname);
+}
+
+sub goes_on
+{
+	my ($dbname, $pid, $claim) = @_;
+
+	isnt(worker_pid($node, 'dispatcher', $pid, $dbname), $pid, $claim);
+	publish($node, 'order.created', '{}', $dbname);
+	$n++;
+	$receiver->wait_for('/well', $n, 'and delivers');
+	return all_delivered($node, 'and records', $dbname);
+}
+
+my $pid = keep_busy('shop');
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE shop');
+goes_on('shop', $pid, 'copied, a database gets its dispatcher back');
+
+$pid = keep_busy('shop');
+$node->safe_psql('postgres', 'ALTER DATABASE shop RENAME TO store');
+goes_on('store', $pid, 'so does one that is renamed');
+
+# a command that fails
+$pid = keep_busy('store');
+my ($rc, $out, $err) =
+  $node->psql('postgres', "BEGIN;\nDROP DATABASE store;\nROLLBACK;");
+like($err, qr/cannot run inside a transaction block/, 'a DROP that fails');
+goes_on('store', $pid, 'changes nothing');
+
+# one by somebody who may not
+$pid = keep_busy('store');
+$node->safe_psql('postgres', 'CREATE ROLE nosy CREATEDB');
+for my $command ('DROP DATABASE store', 'CREATE DATABASE mine TEMPLATE store',
+	'ALTER DATABASE store RENAME TO mine')
+{
+	($rc, $out, $err) =
+	  $node->psql('postgres', "SET ROLE nosy;\n$command;");
+	like($err, qr/must be owner|permission denied/, "$command is refused to others");
+}
+is(worker_pid($node, 'dispatcher', 0, 'store'),
+	$pid, 'and does not trouble the dispatcher');
+
+$node->safe_psql('postgres', "DROP DATABASE $_") for qw(copy store);
+pass('a database can be dropped');
+wait_for_sql(
+	$node, q(SELECT count(*) = 0 FROM pg_stat_activity
+	WHERE backend_type = 'webhook_outbox dispatcher'), 'no dispatcher is left');
+is( sql_value($node, 'SELECT string_agg(datname, \' \' ORDER BY datname) FROM pg_database'),
+	'postgres template0 template1', 'nor a database');
+is($receiver->stats('/well')->{duplicates}, 0, 'nothing was sent twice');
+is($receiver->stats('/delay/100')->{duplicates}, 0, 'nor cut off');
+
+finish($node, $receiver);
