@@ -21,10 +21,13 @@
 static const Oid compare_types[] = {INT8OID, OIDOID};
 static WoStatement compare = {
 	"SELECT coalesce(bool_and(system_identifier = $1 AND database_id = $2), "
-	"false) FROM webhook_outbox.claim", 2, compare_types, NULL
+	"false) AND count(*) = 1 FROM webhook_outbox.claim", 2, compare_types, NULL
 };
 
-/* Is every claim this database's own? */
+/*
+ * Is the only claim this database's own?  A second one comes from a dump,
+ * perhaps of this very database.
+ */
 bool
 wo_claim_is_ours(void)
 {

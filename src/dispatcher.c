@@ -174,14 +174,14 @@ obey_reload(void)
 
 /*
  * A copy of a database sends nothing until an operator says that it should:
- * P9.  Looks at every poll, and when resume_delivery() has announced itself.
+ * P9.  Looks when the claims have changed, and while it is held at every poll.
  */
 static void
 check_claim(WoDispatcher *d)
 {
 	bool		is_ours;
 
-	if (!d->is_held || !(d->is_polling || d->wants & WO_WANT_ENDPOINTS))
+	if (!(d->wants & WO_WANT_ENDPOINTS) && !(d->is_held && d->is_polling))
 		return;
 	wo_txn_begin("looking whether this database is a copy");
 	is_ours = wo_claim_is_ours();

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "commands/dbcommands.h"
@@ -28,11 +30,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 #include "wakeup.h"
 
 PG_MODULE_MAGIC;
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_next_xid);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_workers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_worker_rows);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_find_operation);
@@ -59,6 +63,14 @@ _PG_init(void)
 	wo_registry_install_hooks();
 	wo_launcher_register();
 	wo_hook_install();
+}
+
+/* SQL: next_xid() returns xid8.  The next one to be assigned. */
+Datum
+wo_sql_next_xid(PG_FUNCTION_ARGS)
+{
+	(void) GetTopTransactionId();	/* so that ours is below it */
+	PG_RETURN_FULLTRANSACTIONID(ReadNextFullTransactionId());
 }
 
 /* SQL: request_wakeup(what text).  Wakes the dispatcher at commit. */

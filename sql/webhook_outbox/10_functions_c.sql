@@ -12,6 +12,11 @@ CREATE FUNCTION webhook_outbox.current_slot() RETURNS smallint
   AS 'MODULE_PATHNAME', 'wo_sql_current_slot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.current_slot() IS 'leaf of the event ring that is written now';
 
+CREATE FUNCTION webhook_outbox.next_xid() RETURNS xid8
+  AS 'MODULE_PATHNAME', 'wo_sql_next_xid' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.next_xid() IS
+  'the xid that will be assigned next, whatever the transaction''s snapshot';
+
 CREATE FUNCTION webhook_outbox.find_operation(tenant text, operation_id text) RETURNS uuid
   AS 'MODULE_PATHNAME', 'wo_sql_find_operation' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.find_operation(text, text) IS

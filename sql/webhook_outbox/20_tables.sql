@@ -276,10 +276,9 @@ INSERT INTO webhook_outbox.cursor
 CREATE TABLE webhook_outbox.claim (
   system_identifier bigint NOT NULL,
   database_id       oid NOT NULL,
-  claimed_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (system_identifier, database_id)
+  claimed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE webhook_outbox.claim IS 'which database may deliver: this one, unless it is a copy';
+COMMENT ON TABLE webhook_outbox.claim IS 'which database may deliver: this one, unless it is a copy (a row of another database, or a second one)';
 COMMENT ON COLUMN webhook_outbox.claim.system_identifier IS 'of the cluster, as pg_control_system() says';
 COMMENT ON COLUMN webhook_outbox.claim.database_id IS 'OID of the database';
 COMMENT ON COLUMN webhook_outbox.claim.claimed_at IS 'when the extension was created, or delivery was resumed';

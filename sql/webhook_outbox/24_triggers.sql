@@ -185,7 +185,7 @@ BEGIN
   IF TG_OP = 'DELETE' THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, xid)
       VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant,
-              greatest((pg_current_xact_id()::text::bigint + 1)::text::xid8, pg_snapshot_xmax(pg_current_snapshot())));
+              webhook_outbox.next_xid());
   ELSIF NEW IS DISTINCT FROM OLD THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (NEW.endpoint_id, NEW.name, false);
   END IF;
@@ -200,6 +200,21 @@ CREATE TRIGGER endpoint_after_write AFTER INSERT OR UPDATE ON webhook_outbox.end
 CREATE CONSTRAINT TRIGGER endpoint_after_delete AFTER DELETE ON webhook_outbox.endpoint
   DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
+
+-- claim: a dump that is loaded under a working dispatcher brings a row of its source, before all that could be sent
+
+CREATE FUNCTION webhook_outbox.claim_after_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM webhook_outbox.request_wakeup('endpoints');
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.claim_after_write() IS 'trigger: lets the dispatcher look whether this database is a copy';
+CREATE TRIGGER claim_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_outbox.claim
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.claim_after_write();
+ALTER TABLE webhook_outbox.claim ENABLE ALWAYS TRIGGER claim_after_write;
 
 -- endpoint_secret: a request has room for four signatures (WO_MAX_KEYS)
 

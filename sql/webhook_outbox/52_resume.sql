@@ -8,7 +8,8 @@ DECLARE
 BEGIN
   PERFORM webhook_outbox.require_workers();
   LOCK TABLE webhook_outbox.claim IN SHARE ROW EXCLUSIVE MODE;
-  IF NOT EXISTS (SELECT FROM webhook_outbox.claim c
+  IF (SELECT count(*) = 1 FROM webhook_outbox.claim) AND NOT EXISTS (
+                 SELECT FROM webhook_outbox.claim c
                  WHERE (c.system_identifier, c.database_id) IS DISTINCT FROM
                        ((SELECT s.system_identifier FROM pg_control_system() s),
                         (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))) THEN

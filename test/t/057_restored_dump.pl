@@ -163,6 +163,15 @@ $other->append_conf('postgresql.conf', 'webhook_outbox.enabled = on');
 $other->restart;
 check_copy($other, 'postgres', 'another cluster', $before);
 
+$before = requests();
+$node->safe_psql('postgres', 'CREATE DATABASE prepared');
+$node->safe_psql('prepared', 'CREATE EXTENSION webhook_outbox');
+wait_for_sql($node, q(SELECT state = 'idle' FROM webhook_outbox.worker_status
+	WHERE process = 'dispatcher' AND database = current_database()),
+	'a dispatcher is at work', 'prepared');
+load_dump($node, 'prepared', 'a database with a dispatcher');
+check_copy($node, 'prepared', 'a database with a dispatcher', $before);
+
 $other->stop;
 unlink $dump;
 finish($node, $receiver);
