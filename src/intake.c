@@ -227,12 +227,19 @@ read_windows(WoDispatcher *d)
 	return d->reader->n_windows - (d->reader->reading != NULL);
 }
 
-/* Deletes the rows about changes that are dealt with. */
+/*
+ * Deletes the rows about changes that are dealt with: not before the dead
+ * letters of a deleted endpoint are recorded, for a crash in between would
+ * leave nobody who knows that they were owed.
+ */
 static void
 forget_changes(WoDispatcher *d)
 {
 	if (wo_router_has_to_forget(read_windows(d)))
 	{
+		wo_settle_record(d, true);
+		if (wo_settle_has_pending())
+			return;
 		wo_txn_begin("taking over changed endpoints");
 		wo_router_forget_changes(read_windows(d));
 		wo_txn_commit();

@@ -178,20 +178,13 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 	bury_unknown(d, sends, n_sends);
 }
 
-/* Does what SQL functions asked for. */
-void
-wo_obey_commands(WoDispatcher *d)
+static void
+read_and_obey(WoDispatcher *d)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext,
-											   "webhook_outbox commands",
-											   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(work);
 	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
 	bool		is_changed;
 	int			n;
 
-	/* What is about to be parked must be stored before it is looked for. */
-	wo_settle_record(d, true);
 	/* Endpoints come along: a command may be about one that is new. */
 	wo_txn_begin("reading commands");
 	is_changed = wo_intake_endpoints(d, d->reader->n_windows + 1);
@@ -203,6 +196,24 @@ wo_obey_commands(WoDispatcher *d)
 		d->wants &= ~WO_WANT_COMMANDS;
 	if (n > 0)
 		obey(d, commands, n);
+}
+
+/* Does what SQL functions asked for. */
+void
+wo_obey_commands(WoDispatcher *d)
+{
+	MemoryContext work;
+	MemoryContext caller;
+
+	/* What is about to be parked must be stored before it is looked for. */
+	wo_settle_record(d, true);
+	if (wo_settle_has_pending())
+		return;
+	work = AllocSetContextCreate(CurrentMemoryContext,
+								 "webhook_outbox commands",
+								 ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(work);
+	read_and_obey(d);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 }

@@ -376,10 +376,17 @@ wo_router_load(bool everything, TimestampTz now, uint64 window)
 	return true;
 }
 
+/*
+ * Is nothing owed to a deleted endpoint any more?  While a request to it is
+ * under way, a crash would need the change to make it a dead letter.
+ */
 static bool
 is_over(const WoDeleted *entry, uint64 read_windows)
 {
-	return entry->last_window <= read_windows;
+	WoEndpoint *endpoint = wo_router_find(entry->endpoint_id);
+
+	return entry->last_window <= read_windows &&
+		(endpoint == NULL || endpoint->n_in_flight == 0);
 }
 
 /* Are there changes to forget, with so many windows read to their end? */
