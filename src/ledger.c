@@ -40,7 +40,8 @@ enum
 {
 	COL_EVENT_ID, COL_ENDPOINT_ID, COL_NUMBER, COL_HTTP_STATUS, COL_SLOT,
 	COL_STARTED_AT, COL_NEXT_ATTEMPT_AT, COL_WAIT_MS, COL_CONNECT_MS,
-	COL_TOTAL_MS, COL_OUTCOME, COL_ERROR, COL_RESPONSE, N_ATTEMPT_COLUMNS
+	COL_TOTAL_MS, COL_OUTCOME, COL_ORIGIN, COL_ERROR, COL_RESPONSE,
+	N_ATTEMPT_COLUMNS
 };
 
 /*
@@ -228,6 +229,9 @@ attempt_row(WoRecord *record, TupleDesc desc)
 		result->outcome == WO_UNKNOWN;
 	values[COL_OUTCOME] =
 		CStringGetTextDatum(wo_outcome_name(result->outcome));
+	nulls[COL_ORIGIN] = strcmp(delivery->origin, "event") == 0;
+	values[COL_ORIGIN] = nulls[COL_ORIGIN] ? (Datum) 0 :
+		CStringGetTextDatum(delivery->origin);
 	values[COL_ERROR] = safe_text(result->error, strlen(result->error),
 								  &nulls[COL_ERROR]);
 	values[COL_RESPONSE] = safe_text(result->response, result->response_len,

@@ -5,14 +5,17 @@
 CREATE TABLE webhook_outbox.tier (
   tier              smallint PRIMARY KEY CHECK (tier BETWEEN 1 AND 9),
   name              text NOT NULL UNIQUE,
-  success_objective numeric(7, 4) NOT NULL CHECK (success_objective > 0 AND success_objective < 100)
+  success_objective numeric(7, 4) NOT NULL CHECK (success_objective > 0 AND success_objective < 100),
+  latency_objective interval NOT NULL CHECK (latency_objective BETWEEN '10 milliseconds' AND '30 days')
 );
 COMMENT ON TABLE webhook_outbox.tier IS 'how much an endpoint matters, with its objective';
 COMMENT ON COLUMN webhook_outbox.tier.tier IS '1 matters most';
 COMMENT ON COLUMN webhook_outbox.tier.name IS 'for people';
-COMMENT ON COLUMN webhook_outbox.tier.success_objective IS 'per cent of deliveries that should succeed over 30 days';
+COMMENT ON COLUMN webhook_outbox.tier.success_objective IS 'per cent of deliveries, over 30 days, that should be good: done within latency_objective';
+COMMENT ON COLUMN webhook_outbox.tier.latency_objective IS 'from the insert of the event to the end of the response';
 
-INSERT INTO webhook_outbox.tier VALUES (1, 'critical', 99.99), (2, 'standard', 99.9), (3, 'best effort', 99);
+INSERT INTO webhook_outbox.tier VALUES
+  (1, 'critical', 99.99, '30 seconds'), (2, 'standard', 99.9, '10 minutes'), (3, 'best effort', 99, '1 hour');
 
 CREATE TABLE webhook_outbox.endpoint (
   endpoint_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -34,6 +37,8 @@ CREATE TABLE webhook_outbox.endpoint (
   ca_certificates text,
   owner           text,
   description     text,
+  success_objective numeric(7, 4),
+  latency_objective interval,
   created_at      timestamptz NOT NULL DEFAULT now(),
   updated_at      timestamptz NOT NULL DEFAULT now()
 );
@@ -57,6 +62,8 @@ COMMENT ON COLUMN webhook_outbox.endpoint.http_version IS '1.1, or 2 to offer HT
 COMMENT ON COLUMN webhook_outbox.endpoint.ca_certificates IS 'PEM certificates to trust for this endpoint alone; NULL: the CA bundle of the system';
 COMMENT ON COLUMN webhook_outbox.endpoint.owner IS 'who to talk to, free text';
 COMMENT ON COLUMN webhook_outbox.endpoint.description IS 'free text';
+COMMENT ON COLUMN webhook_outbox.endpoint.success_objective IS 'instead of its tier''s, above 0 and below 100 per cent; NULL: the tier''s';
+COMMENT ON COLUMN webhook_outbox.endpoint.latency_objective IS 'instead of its tier''s, 10 ms to 30 days; NULL: the tier''s';
 COMMENT ON COLUMN webhook_outbox.endpoint.created_at IS 'when it was created';
 COMMENT ON COLUMN webhook_outbox.endpoint.updated_at IS 'when it was last changed';
 
@@ -115,6 +122,7 @@ CREATE TABLE webhook_outbox.attempt (
   connect_ms      real,
   total_ms        real,
   outcome         text NOT NULL,
+  origin          text,
   error           text,
   response        text
 ) PARTITION BY LIST (slot);
@@ -130,6 +138,7 @@ COMMENT ON COLUMN webhook_outbox.attempt.wait_ms IS 'milliseconds from the event
 COMMENT ON COLUMN webhook_outbox.attempt.connect_ms IS 'milliseconds until connected, with TLS; 0: the connection was reused';
 COMMENT ON COLUMN webhook_outbox.attempt.total_ms IS 'milliseconds from started_at to the end of the response';
 COMMENT ON COLUMN webhook_outbox.attempt.outcome IS 'delivered, http_error, timeout, dns_error, connect_error, tls_error, protocol_error, blocked, invalid_request or unknown';
+COMMENT ON COLUMN webhook_outbox.attempt.origin IS 'redelivery or replay; NULL: the event itself';
 COMMENT ON COLUMN webhook_outbox.attempt.error IS 'what went wrong, one line';
 COMMENT ON COLUMN webhook_outbox.attempt.response IS 'first bytes of the response''s body (webhook_outbox.response_excerpt); bytes that are no text as \xNN';
 

@@ -107,6 +107,12 @@ BEGIN
   ELSIF p_new.http_version NOT IN ('1.1', '2') THEN
     v_message := format('http_version %L is not known', p_new.http_version);
     v_hint := 'Use 1.1, or 2 to offer HTTP/2 over TLS.';
+  ELSIF p_new.success_objective NOT BETWEEN 0.0001 AND 99.9999 THEN
+    v_message := format('success_objective %s is out of range', p_new.success_objective);
+    v_hint := 'It is in per cent, above 0 and below 100: 99.9 allows one delivery of 1000 to fail. NULL means: that of the tier.';
+  ELSIF extract(epoch FROM p_new.latency_objective) NOT BETWEEN 0.01 AND 2592000 THEN
+    v_message := format('latency_objective %L is out of range', p_new.latency_objective);
+    v_hint := 'It is 10 ms to 30 days. NULL means: that of the tier.';
   ELSIF octet_length(p_new.ca_certificates) > 262144
         OR p_new.ca_certificates !~ '-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----' THEN
     v_message := 'ca_certificates is not a list of PEM certificates of at most 256 kB';
@@ -130,7 +136,7 @@ BEGIN
   SELECT c.key INTO v_null
   FROM jsonb_each_text(to_jsonb(NEW)) c
   WHERE c.value IS NULL
-    AND c.key NOT IN ('tenant', 'disabled_reason', 'disabled_at', 'ca_certificates', 'owner', 'description')
+    AND c.key NOT IN ('tenant', 'disabled_reason', 'disabled_at', 'ca_certificates', 'owner', 'description', 'success_objective', 'latency_objective')
   LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'not_null_violation',

@@ -10,7 +10,8 @@ BEGIN
   FOREACH v_table IN ARRAY '{claim,endpoint,endpoint_endpoint_id_seq,endpoint_secret,endpoint_secret_secret_id_seq,
                              event_0,event_1,event_2,event_3,event_4,event_5,event_6,event_7,event_kept,
                              attempt_0,attempt_1,attempt_2,attempt_3,attempt_4,attempt_5,attempt_6,attempt_7,
-                             delivery,dead_letter,command,command_command_id_seq,operation}'::text[]
+                             delivery,dead_letter,command,command_command_id_seq,operation,
+                             endpoint_rollup,series,series_rollup,error_rollup}'::text[]
   LOOP
     PERFORM pg_catalog.pg_extension_config_dump(('webhook_outbox.' || v_table)::pg_catalog.regclass, '');
   END LOOP;
@@ -21,15 +22,18 @@ $$;
 -- that was changed is, and replaces what CREATE EXTENSION made.
 
 SELECT pg_catalog.pg_extension_config_dump('webhook_outbox.tier',
-  $$WHERE (tier, name, success_objective) NOT IN ((1, 'critical', 99.99), (2, 'standard', 99.9), (3, 'best effort', 99))$$);
+  $$WHERE (tier, name, success_objective, latency_objective) NOT IN
+    ((1, 'critical', 99.99, '30 seconds'), (2, 'standard', 99.9, '10 minutes'), (3, 'best effort', 99, '1 hour'))$$);
 
 CREATE FUNCTION webhook_outbox.tier_before_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  UPDATE webhook_outbox.tier t SET name = NEW.name, success_objective = NEW.success_objective
+  UPDATE webhook_outbox.tier t
+    SET name = NEW.name, success_objective = NEW.success_objective, latency_objective = NEW.latency_objective
   WHERE t.tier = NEW.tier
-    AND (t.tier, t.name, t.success_objective) IN ((1, 'critical', 99.99), (2, 'standard', 99.9), (3, 'best effort', 99));
+    AND (t.tier, t.name, t.success_objective, t.latency_objective) IN
+        ((1, 'critical', 99.99, '30 seconds'), (2, 'standard', 99.9, '10 minutes'), (3, 'best effort', 99, '1 hour'));
   RETURN CASE WHEN NOT FOUND THEN NEW END;
 END
 $$;

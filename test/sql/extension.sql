@@ -46,10 +46,10 @@ ORDER BY c.relname COLLATE "C";
 
 -- A tier that is still as it came is replaced when a dump is loaded; others are rows like any.
 BEGIN;
-INSERT INTO webhook_outbox.tier VALUES (2, 'normal', 99.5);
-INSERT INTO webhook_outbox.tier VALUES (4, 'laboratory', 90);
+INSERT INTO webhook_outbox.tier VALUES (2, 'normal', 99.5, '1 minute');
+INSERT INTO webhook_outbox.tier VALUES (4, 'laboratory', 90, '1 day');
 SELECT * FROM webhook_outbox.tier ORDER BY tier;
-INSERT INTO webhook_outbox.tier VALUES (2, 'again', 99.5);
+INSERT INTO webhook_outbox.tier VALUES (2, 'again', 99.5, '1 minute');
 ROLLBACK;
 
 -- It leaves nothing behind, and can be made again.
