@@ -21,4 +21,6 @@ GRANT EXECUTE ON FUNCTION webhook_outbox.check_headers(jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.check_retry_schedule(interval[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.exponential_schedule(interval, double precision, interval, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.public_key(text) TO PUBLIC;
-
+GRANT EXECUTE ON FUNCTION webhook_outbox.histogram(double precision), webhook_outbox.histogram_merge(bytea),
+  webhook_outbox.histogram_quantile(bytea, double precision), webhook_outbox.histogram_count(bytea),
+  webhook_outbox.histogram_count_below(bytea, double precision), webhook_outbox.histogram_buckets(bytea) TO PUBLIC;
