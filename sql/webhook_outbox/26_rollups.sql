@@ -13,7 +13,7 @@ COMMENT ON COLUMN webhook_outbox.time_window.length IS 'how long it is';
 COMMENT ON COLUMN webhook_outbox.time_window.start_unit IS 'its start is rounded down to a whole one of these';
 INSERT INTO webhook_outbox.time_window VALUES
   ('5m', '5 minutes', 'minute'), ('30m', '30 minutes', 'minute'), ('1h', '1 hour', 'minute'), ('6h', '6 hours', 'minute'),
-  ('24h', '24 hours', 'minute'), ('3d', '3 days', 'hour'), ('30d', '30 days', 'hour');
+  ('24h', '24 hours', 'hour'), ('3d', '3 days', 'hour'), ('30d', '30 days', 'hour');
 
 CREATE TABLE webhook_outbox.endpoint_rollup (
   bucket          timestamptz NOT NULL,
@@ -157,4 +157,4 @@ COMMENT ON TABLE webhook_outbox.rollup_watermark IS 'one row: how far rollups ar
 COMMENT ON COLUMN webhook_outbox.rollup_watermark.hour_until IS 'hours before this are joined from minutes';
 COMMENT ON COLUMN webhook_outbox.rollup_watermark.day_until IS 'days (UTC) before this are joined from hours';
 INSERT INTO webhook_outbox.rollup_watermark
-  SELECT date_trunc('hour', now()), date_trunc('day', now(), 'UTC');
+  SELECT date_trunc('hour', now(), 'UTC'), date_trunc('day', now(), 'UTC');
