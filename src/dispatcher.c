@@ -115,7 +115,7 @@ require_extension(void)
 	StartTransactionCommand();
 	found = wo_txn_find_extension(&owner, &namespace_id);
 	if (found)
-		wo_txn_watch_extension(namespace_id);
+		wo_txn_watch_extension();
 	database_name = MemoryContextStrdup(TopMemoryContext,
 										get_database_name(MyDatabaseId));
 	CommitTransactionCommand();

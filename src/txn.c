@@ -26,6 +26,7 @@
 #include "pgstat.h"
 #include "registry.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "settings.h"
 #include "txn.h"
 #include "utils/acl.h"
@@ -44,6 +45,7 @@ bool		wo_is_dispatcher = false;
 /* A catalog change was announced that may have been DROP EXTENSION. */
 static bool is_catalog_changed = false;
 static Oid	event_table = InvalidOid;	/* OID of webhook_outbox.event */
+static Oid	extension_id = InvalidOid;	/* found by wo_txn_watch_extension */
 
 static MemoryContext caller_context;	/* valid inside a transaction */
 
@@ -96,16 +98,17 @@ wo_txn_configure_session(void)
 }
 
 /*
- * Finds the extension in this database; false when it is not there.  Must be
- * in a transaction.
+ * Finds the extension in this database; InvalidOid when it is not there.
+ * Must be in a transaction.
  */
-bool
-wo_txn_find_extension(Oid *owner, Oid *namespace_id)
+static Oid
+find_extension(Oid *owner, Oid *namespace_id)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
+	Oid			found_id = InvalidOid;
 
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
 				F_NAMEEQ, CStringGetDatum(WO_EXTENSION));
@@ -117,10 +120,18 @@ wo_txn_find_extension(Oid *owner, Oid *namespace_id)
 
 		*owner = form->extowner;
 		*namespace_id = form->extnamespace;
+		found_id = form->oid;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return HeapTupleIsValid(tuple);
+	return found_id;
+}
+
+/* Likewise, for those who need no more than to know that it is there. */
+bool
+wo_txn_find_extension(Oid *owner, Oid *namespace_id)
+{
+	return OidIsValid(find_extension(owner, namespace_id));
 }
 
 static void
@@ -132,8 +143,12 @@ note_catalog_change(Datum arg, Oid relid)
 
 /* Watches for DROP EXTENSION from now on.  Must be in a transaction. */
 void
-wo_txn_watch_extension(Oid namespace_id)
+wo_txn_watch_extension(void)
 {
+	Oid			owner;
+	Oid			namespace_id;
+
+	extension_id = find_extension(&owner, &namespace_id);
 	event_table = get_relname_relid("event", namespace_id);
 	CacheRegisterRelcacheCallback(note_catalog_change, (Datum) 0);
 }
@@ -154,11 +169,14 @@ exit_if_dropped(void)
 {
 	Oid			owner;
 	Oid			namespace_id;
+	Oid			found_id = find_extension(&owner, &namespace_id);
 	WoDatabase *database;
 
 	is_catalog_changed = false;
-	if (wo_txn_find_extension(&owner, &namespace_id))
+	if (OidIsValid(found_id) && found_id == extension_id)
 		return;
+	if (OidIsValid(found_id))
+		proc_exit(1);			/* dropped and made again: start afresh */
 	database = wo_registry_find(MyDatabaseId, true);
 	if (database != NULL)
 		database->presence = WO_PRESENCE_ABSENT;
@@ -201,6 +219,19 @@ assume_role(void)
 						   saved_context | SECURITY_RESTRICTED_OPERATION);
 }
 
+/*
+ * DROP EXTENSION takes this lock before any other: it waits for the end of
+ * our transaction, and the next one of ours for its end.  Without it each
+ * would hold some tables that the other one waits for.
+ */
+static void
+lock_extension(void)
+{
+	if (OidIsValid(extension_id))
+		LockDatabaseObject(ExtensionRelationId, extension_id, 0,
+						   AccessShareLock);
+}
+
 /* Starts a transaction with one snapshot, SPI connected. */
 void
 wo_txn_begin(const char *activity)
@@ -209,6 +240,7 @@ wo_txn_begin(const char *activity)
 	pgstat_report_activity(STATE_RUNNING, activity);
 	caller_context = CurrentMemoryContext;
 	StartTransactionCommand();
+	lock_extension();
 	if (is_catalog_changed)
 		exit_if_dropped();
 	assume_role();

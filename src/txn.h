@@ -27,7 +27,7 @@ typedef struct WoStatement
 extern bool wo_is_dispatcher;
 
 extern void wo_txn_configure_session(void);
-extern void wo_txn_watch_extension(Oid namespace_id);
+extern void wo_txn_watch_extension(void);
 extern void wo_txn_check_extension(void);
 extern void wo_txn_forget_role(void);
 extern void wo_txn_begin(const char *activity);
