@@ -19,10 +19,12 @@ WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND c.relkind IN ('r', 'p'
   AND col_description(a.attrelid, a.attnum) IS NULL
 ORDER BY 1;
 
--- Functions that are not in C, or made of such, cannot be led astray by a search_path.
+-- Functions that are not in C, or made of such, cannot be led astray by a search_path (a body that was parsed when the
+-- function was made knows no search_path).
 SELECT p.oid::regprocedure AS without_search_path
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace = 'webhook_outbox'::regnamespace AND p.prokind <> 'a' AND l.lanname <> 'c'
+  AND p.prosqlbody IS NULL
   AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false);
 
 -- PUBLIC gets nothing but functions that look at their arguments alone.
