@@ -14,7 +14,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw($home $url $tls_url $fresh_url $resumed_url $stamp_url $is_quick
   start_all start_server stop_server set_up_receivers sql value set_conf publish
-  worker_pids cpu_of bare median drain wait_settled run_pgbench say_step
+  worker_pids cpu_of bare median drain wait_settled run_pgbench say_step run_file
   attempts_span endpoint body_size start_stamp stop_stamp wait_for);
 
 our $is_quick = $ENV{BENCH_QUICK};
@@ -96,6 +96,16 @@ sub value
 	my ($query) = @_;
 
 	return (sql($query))[0];
+}
+
+# Run a script with psql variables.
+sub run_file
+{
+	my ($file, %variable) = @_;
+
+	run_command("$bin/psql", '-Xq', '-v', 'ON_ERROR_STOP=1',
+		(map { ('-v', "$_=$variable{$_}") } sort keys %variable), '-f', $file);
+	return;
 }
 
 # Change settings by reload.

@@ -11,6 +11,7 @@
 #   insert     events against rows of a plain table, 4 and 16 clients
 #   memory     a million events in one transaction
 #   idle       CPU and queries of a minute without work
+#   views      what is monitored, with a month of history of 200 endpoints
 #
 # Medians of interleaved runs. A ratio compares runs that followed one another.
 
@@ -462,6 +463,58 @@ sub row_idle
 	return;
 }
 
+# ---- views
+
+# Loads a history into a database of its own; see history.sql.
+sub make_history
+{
+	sql('CREATE DATABASE history');
+	$ENV{PGDATABASE} = 'history';
+	sql('CREATE EXTENSION webhook_outbox');
+	run_file('history.sql', endpoints => 200, days => 30,
+		attempts => $is_quick ? 500_000 : 10_000_000);
+	return;
+}
+
+# Median time of a query in the server, in milliseconds, once it is warm.
+sub query_ms
+{
+	my ($query) = @_;
+	my @ms = sql(
+		'CREATE FUNCTION pg_temp.took() RETURNS float8 LANGUAGE plpgsql AS $$
+		DECLARE since timestamptz := clock_timestamp();
+		BEGIN
+		  PERFORM count(*) FROM (' . $query . ' OFFSET 0) q;
+		  RETURN extract(epoch FROM clock_timestamp() - since) * 1000;
+		END $$', ('SELECT pg_temp.took()') x 6);
+
+	return median(@ms[ 1 .. 5 ]);
+}
+
+sub row_views
+{
+	my $database = $ENV{PGDATABASE};
+
+	make_history();
+	sql('SELECT webhook_outbox.maintain()');
+	for (qw(slo alert incident endpoint_status))
+	{
+		result("$_, 200 endpoints, 30 days (ms)", '<= 100',
+			query_ms("SELECT * FROM webhook_outbox.$_"));
+	}
+	result('console(), likewise (ms)', '<= 300',
+		query_ms('SELECT webhook_outbox.console()'));
+	result('prometheus_metrics(), likewise (ms)', '',
+		query_ms('SELECT webhook_outbox.prometheus_metrics()'));
+	result('signal, all of it, likewise (ms)', '',
+		query_ms('SELECT * FROM webhook_outbox.signal'));
+	result('maintain(), likewise (ms)', '',
+		query_ms('SELECT * FROM webhook_outbox.maintain()'));
+	$ENV{PGDATABASE} = $database;
+	sql('DROP DATABASE history');
+	return;
+}
+
 # ---- all of it
 
 my @rows = (
@@ -472,7 +525,8 @@ my @rows = (
 	latency => \&row_latency,
 	insert => \&row_insert,
 	memory => \&row_memory,
-	idle => \&row_idle);
+	idle => \&row_idle,
+	views => \&row_views);
 my %row = @rows;
 my @wanted = split ' ', $ENV{ROWS} || join ' ', grep { !ref } @rows;
 
