@@ -48,9 +48,13 @@
 #if PG_VERSION_NUM >= 160000
 #define WoOwnsDatabase(database_id, role) \
 	object_ownercheck(DatabaseRelationId, database_id, role)
+#define WoOwnsExtension(extension_id, role) \
+	object_ownercheck(ExtensionRelationId, extension_id, role)
 #else
 #define WoOwnsDatabase(database_id, role) \
 	pg_database_ownercheck(database_id, role)
+#define WoOwnsExtension(extension_id, role) \
+	pg_extension_ownercheck(extension_id, role)
 #endif
 
 #endif							/* WO_COMPAT_H */

@@ -23,6 +23,7 @@
 #include "dispatcher.h"
 #include "flight.h"
 #include "ledger.h"
+#include "maintainer.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -209,11 +210,15 @@ may_deliver(const WoDispatcher *d)
 static void
 notice_wants(WoDispatcher *d)
 {
+	uint32		announced = 0;
+
 	/* While nothing is delivered the flags stay, and commits do not wake. */
 	if (may_deliver(d) || (d->is_held && wo_enabled))
-		d->wants |= pg_atomic_fetch_and_u32(&d->database->wants,
+		announced = pg_atomic_fetch_and_u32(&d->database->wants,
 											WO_WANT_EXTENSION);
-	d->wants &= ~WO_WANT_EXTENSION;
+	announced &= ~WO_WANT_EXTENSION;
+	d->wants |= announced;
+	wo_maintainer_note_change(d->n_delivered + d->n_failed, announced != 0);
 	d->is_polling = d->now >= d->next_poll_at;
 	if (!d->is_polling)
 		return;
@@ -394,6 +399,8 @@ run_cycle(WoDispatcher *d)
 	wo_senders_flush();
 	if (!d->is_stuck && !d->is_held)
 		maintain(d);
+	if (d->is_polling && !d->is_held && !d->is_stopping)
+		wo_maintainer_start_if_due(d->database, d->now);
 	publish(d);
 }
 
@@ -468,7 +475,8 @@ wo_dispatcher_main(Datum main_arg)
 											  InvalidOid, 0);
 	join_registry();
 	require_extension();
-	wo_txn_configure_session();
+	wo_txn_configure_session("webhook_outbox dispatcher");
+	wo_txn_configure_dispatcher();
 	PG_TRY();
 	{
 		run();

@@ -7,6 +7,8 @@
  * fail while anybody is connected, and a dispatcher always is.  So before
  * such a command, by somebody who owns the database, its dispatcher is asked
  * to leave, and the launcher not to start another until the command is over.
+ * DROP EXTENSION needs its tables to itself, which a maintenance run has
+ * locked: it is given a moment to end.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,16 +17,20 @@
 #include <signal.h>
 
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "compat.h"
 #include "hook.h"
+#include "maintainer.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "registry.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
+#include "txn.h"
 #include "utils/acl.h"
 #include "utils/timestamp.h"
 
@@ -34,6 +40,9 @@
 /* How long to wait for the dispatcher; then the command itself complains. */
 #define WAIT_US				(5 * USECS_PER_SEC)
 #define WAIT_STEP_MS		10
+
+/* A maintenance run may take so long to end by itself. */
+#define PATIENCE_US			USECS_PER_SEC
 
 /* After the command it takes less than this until its commit is seen. */
 #define COMMIT_US			(USECS_PER_SEC / 2)
@@ -81,15 +90,38 @@ find_database(const char *name)
 	return wo_registry_find(database_id, false);
 }
 
-/* Sends the dispatcher away and waits until it is gone, within limits. */
+/* Is this DROP EXTENSION webhook_outbox, by somebody who may? */
+static bool
+drops_extension(Node *command)
+{
+	ListCell   *cell;
+
+	if (!IsA(command, DropStmt) ||
+		((DropStmt *) command)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, ((DropStmt *) command)->objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), WO_EXTENSION) == 0)
+		{
+			Oid			extension = get_extension_oid(WO_EXTENSION, true);
+
+			return OidIsValid(extension) &&
+				WoOwnsExtension(extension, GetUserId());
+		}
+	}
+	return false;
+}
+
+/* Sends the workers away and waits until they are gone, within limits. */
 static void
 send_away(WoDatabase *database)
 {
-	TimestampTz deadline = GetCurrentTimestamp() + WAIT_US;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline = now + WAIT_US;
 	int			pid;
 
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	database->held_until = GetCurrentTimestamp() + HOLD_US;
+	database->held_until = now + HOLD_US;
 	pid = database->pid;
 	LWLockRelease(wo_registry->lock);
 	if (pid != 0)
@@ -99,6 +131,18 @@ send_away(WoDatabase *database)
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(WAIT_STEP_MS * 1000);
 	}
+	wo_maintainer_send_away(database, now + PATIENCE_US);
+}
+
+/* Before DROP EXTENSION. */
+static void
+end_maintenance(void)
+{
+	WoDatabase *database = wo_registry_find(MyDatabaseId, false);
+
+	if (database != NULL)
+		wo_maintainer_send_away(database,
+								GetCurrentTimestamp() + PATIENCE_US);
 }
 
 /*
@@ -138,6 +182,8 @@ process_utility(PlannedStmt *planned, const char *query,
 	const char *name = database_needed(planned->utilityStmt);
 	WoDatabase *database = name ? find_database(name) : NULL;
 
+	if (drops_extension(planned->utilityStmt))
+		end_maintenance();
 	if (database == NULL)
 	{
 		run_command(planned, query, is_read_only_tree, context, params,

@@ -51,6 +51,9 @@ reset_database(WoDatabase *database)
 	pg_atomic_init_u32(&database->wants, 0);
 	pg_atomic_init_u32(&database->dispatcher, WO_NO_PROC);
 	pg_atomic_init_u32(&database->event_slot, WO_NO_SLOT);
+	pg_atomic_init_u64(&database->maintained_at, 0);
+	pg_atomic_init_u32(&database->maintained_by, WO_CALLER_SESSION);
+	pg_atomic_init_u32(&database->is_maintenance_wanted, 0);
 }
 
 static void
@@ -123,7 +126,7 @@ void
 wo_registry_release(WoDatabase *database)
 {
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	if (database->pid == 0)
+	if (database->pid == 0 && database->maintainer_pid == 0)
 		reset_database(database);
 	LWLockRelease(wo_registry->lock);
 }

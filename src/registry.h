@@ -35,6 +35,14 @@ typedef enum WoPresence
 	WO_PRESENCE_ABSENT			/* until a CREATE EXTENSION says otherwise */
 } WoPresence;
 
+/* Who calls maintain(). */
+typedef enum WoCaller
+{
+	WO_CALLER_SESSION,
+	WO_CALLER_DISPATCHER,		/* the worker that it starts */
+	WO_CALLER_PG_CRON
+} WoCaller;
+
 /* One sender process, as worker_status shows it. */
 typedef struct WoSenderEntry
 {
@@ -51,6 +59,9 @@ typedef struct WoDatabase
 	pg_atomic_uint32 wants;		/* WO_WANT_* not seen yet */
 	pg_atomic_uint32 dispatcher;	/* its proc number, or WO_NO_PROC */
 	pg_atomic_uint32 event_slot;	/* current leaf, or WO_NO_SLOT */
+	pg_atomic_uint64 maintained_at; /* start of the last maintain(); 0: none */
+	pg_atomic_uint32 maintained_by; /* a WoCaller: whose that was */
+	pg_atomic_uint32 is_maintenance_wanted; /* it said: again in a minute */
 	Oid			database_id;	/* InvalidOid: this entry is free */
 	WoPresence	presence;
 	int			pid;			/* dispatcher; 0: none runs */
@@ -58,6 +69,9 @@ typedef struct WoDatabase
 	TimestampTz started_at;		/* of the dispatcher; valid while pid != 0 */
 	TimestampTz next_start_at;	/* launcher: not before then */
 	TimestampTz held_until;		/* DDL needs the database to itself */
+	int			maintainer_pid; /* worker that runs maintain(); 0: none */
+	char		maintenance_error[WO_ERROR_LEN];	/* "": the last one ran */
+	TimestampTz maintenance_error_at;	/* valid unless that is "" */
 	char		state[WO_STATE_LEN];	/* what the dispatcher is doing */
 	char		last_error[WO_ERROR_LEN];
 	TimestampTz last_error_at;	/* 0: no error yet */

@@ -21,14 +21,19 @@
 /* A ring turns six times in its retention, and looks once a second. */
 #define MIN_RETENTION		6
 
+/* Hours are kept so long anyway. */
+#define MIN_METRICS			(35 * SECS_PER_DAY)
+
 int			wo_attempt_retention = 30 * SECS_PER_DAY;
 char	   *wo_ca_file;
 char	   *wo_databases;
 bool		wo_enabled = true;
 int			wo_event_retention = 7 * SECS_PER_DAY;
+bool		wo_maintenance = true;
 int			wo_max_databases = 16;
 int			wo_max_in_flight = 1024;
 int			wo_max_payload = 256;
+int			wo_metrics_retention = 400 * SECS_PER_DAY;
 int			wo_operation_retention = 7 * SECS_PER_DAY;
 int			wo_poll_interval = 1000;
 int			wo_response_excerpt = 4096;
@@ -115,6 +120,10 @@ define_retention(void)
 			   "How long events are kept once they are settled.",
 			   "Events that a delivery or dead letter needs are kept longer.",
 			   &wo_event_retention, MIN_RETENTION, INT_MAX / 2, GUC_UNIT_S);
+	define_int("webhook_outbox.metrics_retention",
+			   "How long the counts and percentiles of each day are kept.",
+			   "Those of hours are kept for 35 days, those of minutes for 26 hours.",
+			   &wo_metrics_retention, MIN_METRICS, INT_MAX / 2, GUC_UNIT_S);
 	define_int("webhook_outbox.operation_retention",
 			   "How long operation_ids are remembered.",
 			   NULL, &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_S);
@@ -139,6 +148,11 @@ wo_settings_define(void)
 							 "Deliver events.",
 							 "Off: events are stored and wait; nothing is lost.",
 							 &wo_enabled, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("webhook_outbox.maintenance",
+							 "Run maintain() by itself.",
+							 "Off: somebody else has to call it once a minute, as pg_cron can.",
+							 &wo_maintenance, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	/* A setting of the postmaster cannot be defined later than this. */
 	if (process_shared_preload_libraries_in_progress)

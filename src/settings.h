@@ -15,9 +15,11 @@ extern char *wo_ca_file;		/* "": the system's bundle */
 extern char *wo_databases;		/* comma-separated; "": all */
 extern bool wo_enabled;
 extern int	wo_event_retention; /* seconds */
+extern bool wo_maintenance;
 extern int	wo_max_databases;
 extern int	wo_max_in_flight;	/* requests per database */
 extern int	wo_max_payload;		/* kB */
+extern int	wo_metrics_retention;	/* seconds; read by SQL alone */
 extern int	wo_operation_retention; /* seconds */
 extern int	wo_poll_interval;	/* ms */
 extern int	wo_response_excerpt;	/* bytes */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * txn.c
- *	  The dispatcher's transactions and prepared statements.
+ *	  The workers' transactions and prepared statements.
  *
- * Every transaction of the dispatcher starts and ends here: with the role of
- * the extension's owner in a security-restricted context, one snapshot that
+ * Every transaction of a worker starts and ends here: with the role of the
+ * extension's owner in a security-restricted context, one snapshot that
  * all reads share, SPI, and statistics reported afterwards (else autovacuum
  * never hears of the rows that a background worker changes).
  *
@@ -55,11 +55,10 @@ static Oid	saved_role;			/* valid inside a transaction */
 static int	saved_context;		/* likewise */
 
 /*
- * What the session must not inherit from the database, the role or the
+ * What a session must not inherit from the database, the role or the
  * configuration file.  Settings that a version does not know are skipped.
  */
 static const char *const session_settings[][2] = {
-	{"application_name", "webhook_outbox dispatcher"},
 	{"search_path", "pg_catalog, pg_temp"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
@@ -69,31 +68,48 @@ static const char *const session_settings[][2] = {
 	{"statement_timeout", "0"},
 	{"transaction_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
-	/* A table that an operator has locked must not hang the dispatcher. */
+	/* A table that an operator has locked must not hang a worker. */
 	{"lock_timeout", "1000"},
 	/* Lost in a crash, a record is an attempt made twice: see P3. */
 	{"synchronous_commit", "off"},
 	{"jit", "off"},
+	{"max_parallel_workers_per_gather", "0"}
+};
+
+/* For the dispatcher's statements alone, all short and by index. */
+static const char *const planner_settings[][2] = {
 	{"plan_cache_mode", "force_generic_plan"},
 	{"enable_seqscan", "off"},
 	{"enable_bitmapscan", "off"},
 	{"enable_hashjoin", "off"},
-	{"enable_mergejoin", "off"},
-	{"max_parallel_workers_per_gather", "0"}
+	{"enable_mergejoin", "off"}
 };
 
-/* Makes the session independent of everybody's settings. */
-void
-wo_txn_configure_session(void)
+static void
+apply(const char *const settings[][2], int n)
 {
-	for (int i = 0; i < lengthof(session_settings); i++)
+	for (int i = 0; i < n; i++)
 	{
-		const char *name = session_settings[i][0];
-
-		if (GetConfigOption(name, true, false) != NULL)
-			SetConfigOption(name, session_settings[i][1], PGC_SUSET,
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
 							PGC_S_OVERRIDE);
 	}
+}
+
+/* Makes the session of a worker independent of everybody's settings. */
+void
+wo_txn_configure_session(const char *application_name)
+{
+	SetConfigOption("application_name", application_name, PGC_SUSET,
+					PGC_S_OVERRIDE);
+	apply(session_settings, lengthof(session_settings));
+}
+
+/* For the dispatcher, after that. */
+void
+wo_txn_configure_dispatcher(void)
+{
+	apply(planner_settings, lengthof(planner_settings));
 	wo_is_dispatcher = true;
 }
 
@@ -180,9 +196,10 @@ exit_if_dropped(void)
 	database = wo_registry_find(MyDatabaseId, true);
 	if (database != NULL)
 		database->presence = WO_PRESENCE_ABSENT;
-	ereport(LOG,
-			(errmsg("webhook_outbox dispatcher ends: the extension was dropped from database \"%s\"",
-					get_database_name(MyDatabaseId))));
+	if (wo_is_dispatcher)
+		ereport(LOG,
+				(errmsg("webhook_outbox dispatcher ends: the extension was dropped from database \"%s\"",
+						get_database_name(MyDatabaseId))));
 	proc_exit(0);
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * txn.h
- *	  The dispatcher's transactions and prepared statements.
+ *	  The workers' transactions and prepared statements.
  *
  * Layer 3.
  *
@@ -26,7 +26,8 @@ typedef struct WoStatement
 /* Set in the dispatcher alone: it is the one that may move log rows. */
 extern bool wo_is_dispatcher;
 
-extern void wo_txn_configure_session(void);
+extern void wo_txn_configure_session(const char *application_name);
+extern void wo_txn_configure_dispatcher(void);
 extern void wo_txn_watch_extension(void);
 extern void wo_txn_check_extension(void);
 extern void wo_txn_forget_role(void);

@@ -58,6 +58,32 @@ CREATE FUNCTION webhook_outbox.worker_rows(
   AS 'MODULE_PATHNAME', 'wo_sql_worker_rows' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION webhook_outbox.worker_rows() IS 'what shared memory knows of the workers: see worker_status';
 
+CREATE FUNCTION webhook_outbox.request_maintenance() RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_request_maintenance' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.request_maintenance() IS
+  'when this transaction commits: the next maintain() is wanted in a minute, where an idle database would wait for five';
+
+CREATE FUNCTION webhook_outbox.note_maintenance() RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_note_maintenance' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.note_maintenance() IS
+  'when this transaction commits: the dispatcher knows that maintain() ran; called by maintain()';
+
+CREATE FUNCTION webhook_outbox.maintenance_caller() RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_maintenance_caller' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION webhook_outbox.maintenance_caller() IS 'what this process is: dispatcher (the worker it starts), pg_cron or session';
+
+CREATE FUNCTION webhook_outbox.maintenance_worker(
+  OUT last_run_at    timestamptz,
+  OUT last_run_by    text,
+  OUT pid            integer,
+  OUT error          text,
+  OUT error_at       timestamptz,
+  OUT has_dispatcher boolean) RETURNS record
+  AS 'MODULE_PATHNAME', 'wo_sql_maintenance_worker' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION webhook_outbox.maintenance_worker() IS
+  'what shared memory knows of maintenance here: the last maintain() since the server started, the worker that runs it now, what '
+  'kept the last one from running, and whether there is a dispatcher to start one; see maintenance_status';
+
 -- Checks: each returns nothing, or fails with an error that names the value and says what is allowed
 
 CREATE FUNCTION webhook_outbox.check_url(url text) RETURNS void
