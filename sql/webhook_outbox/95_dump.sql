@@ -11,7 +11,7 @@ BEGIN
                              event_0,event_1,event_2,event_3,event_4,event_5,event_6,event_7,event_kept,
                              attempt_0,attempt_1,attempt_2,attempt_3,attempt_4,attempt_5,attempt_6,attempt_7,
                              delivery,dead_letter,command,command_command_id_seq,operation,
-                             endpoint_rollup,series,series_rollup,error_rollup,rollup_watermark,
+                             endpoint_rollup,series,series_rollup,error_rollup,event_shape,rollup_watermark,
                              maintenance_step,queue_sample}'::text[]
   LOOP
     PERFORM pg_catalog.pg_extension_config_dump(('webhook_outbox.' || v_table)::pg_catalog.regclass, '');
