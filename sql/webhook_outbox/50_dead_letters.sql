@@ -78,7 +78,9 @@ CREATE FUNCTION webhook_outbox.redeliver_dead_letters(
   type           text             DEFAULT NULL,
   since          timestamptz      DEFAULT NULL,
   until          timestamptz      DEFAULT NULL,
-  max_per_second double precision DEFAULT NULL) RETURNS bigint
+  max_per_second double precision DEFAULT NULL,
+  tier           integer          DEFAULT NULL,
+  tenant         text             DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -89,6 +91,12 @@ DECLARE
 BEGIN
   PERFORM webhook_outbox.require_workers();
   PERFORM webhook_outbox.check_filters(type, since, until, max_per_second);
+  IF tier IS NOT NULL AND NOT EXISTS (SELECT FROM webhook_outbox.tier t WHERE t.tier = redeliver_dead_letters.tier) THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+      MESSAGE = format('tier %s does not exist', tier),
+      HINT = (SELECT format('Tiers: %s.', string_agg(format('%s (%s)', t.tier, t.name), ', ' ORDER BY t.tier))
+              FROM webhook_outbox.tier t);
+  END IF;
   IF endpoint IS NOT NULL THEN
     v_endpoint_id := (webhook_outbox.find_endpoint(endpoint)).endpoint_id;
   END IF;
@@ -100,7 +108,9 @@ BEGIN
            OR webhook_outbox.type_matches(ARRAY[redeliver_dead_letters.type], l.event_type))
       AND (since IS NULL OR l.created_at >= since)
       AND (until IS NULL OR l.created_at < until)
-      AND EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id)
+      AND (redeliver_dead_letters.tenant IS NULL OR l.tenant = redeliver_dead_letters.tenant)
+      AND EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id
+                    AND (redeliver_dead_letters.tier IS NULL OR p.tier = redeliver_dead_letters.tier))
       AND EXISTS (SELECT FROM webhook_outbox.event e WHERE e.id = l.event_id)
     RETURNING l.event_id, l.endpoint_id)
   INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at)
@@ -115,7 +125,11 @@ BEGIN
     AND (redeliver_dead_letters.type IS NULL
          OR webhook_outbox.type_matches(ARRAY[redeliver_dead_letters.type], l.event_type))
     AND (since IS NULL OR l.created_at >= since)
-    AND (until IS NULL OR l.created_at < until);
+    AND (until IS NULL OR l.created_at < until)
+    AND (redeliver_dead_letters.tenant IS NULL OR l.tenant = redeliver_dead_letters.tenant)
+    AND (redeliver_dead_letters.tier IS NULL
+         OR EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id
+                      AND p.tier = redeliver_dead_letters.tier));
   IF v_left > 0 THEN
     RAISE NOTICE USING MESSAGE = format('not sent again, for the endpoint was deleted or the event is lost: %s', v_left),
       HINT = 'webhook_outbox.discard_dead_letters() removes such dead letters.';
@@ -124,9 +138,10 @@ BEGIN
   RETURN v_count;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.redeliver_dead_letters(text, text, timestamptz, timestamptz, double precision) IS
+COMMENT ON FUNCTION webhook_outbox.redeliver_dead_letters(text, text, timestamptz, timestamptz, double precision, integer, text) IS
   'sends dead letters again and returns how many: of an endpoint, of a type (order.created or order.*), given up at since or '
-  'later and before until (dead_letter.created_at), at most max_per_second; all filters may be left out';
+  'later and before until (dead_letter.created_at), at most max_per_second, of the endpoints of a tier, of a tenant; all '
+  'filters may be left out';
 
 CREATE FUNCTION webhook_outbox.discard_dead_letters(
   endpoint text        DEFAULT NULL,
