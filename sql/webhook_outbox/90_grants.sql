@@ -24,3 +24,4 @@ GRANT EXECUTE ON FUNCTION webhook_outbox.public_key(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.histogram(double precision), webhook_outbox.histogram_merge(bytea),
   webhook_outbox.histogram_quantile(bytea, double precision), webhook_outbox.histogram_count(bytea),
   webhook_outbox.histogram_count_below(bytea, double precision), webhook_outbox.histogram_buckets(bytea) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.alert_look(text, text, text, text) TO PUBLIC;

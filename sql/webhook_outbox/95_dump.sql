@@ -12,7 +12,10 @@ BEGIN
                              attempt_0,attempt_1,attempt_2,attempt_3,attempt_4,attempt_5,attempt_6,attempt_7,
                              delivery,dead_letter,command,command_command_id_seq,operation,
                              endpoint_rollup,series,series_rollup,error_rollup,event_shape,rollup_watermark,
-                             maintenance_step,queue_sample}'::text[]
+                             maintenance_step,queue_sample,alert_silence,
+                             alert_silence_silence_id_seq,alert_history,alert_history_change_id_seq,incident_record,
+                             incident_record_incident_id_seq,incident_alert,incident_event,
+                             incident_event_incident_event_id_seq}'::text[]
   LOOP
     PERFORM pg_catalog.pg_extension_config_dump(('webhook_outbox.' || v_table)::pg_catalog.regclass, '');
   END LOOP;
@@ -43,3 +46,10 @@ COMMENT ON FUNCTION webhook_outbox.tier_before_insert() IS
 REVOKE ALL ON FUNCTION webhook_outbox.tier_before_insert() FROM PUBLIC;
 CREATE TRIGGER tier_before_insert BEFORE INSERT ON webhook_outbox.tier
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.tier_before_insert();
+
+-- Rules and weights that still are as they came are not dumped either; their triggers know what to do with those that are.
+
+SELECT pg_catalog.pg_extension_config_dump('webhook_outbox.alert_rule', $$WHERE origin <> 'extension'$$);
+SELECT pg_catalog.pg_extension_config_dump('webhook_outbox.incident_severity', $$WHERE origin <> 'extension'$$);
+SELECT pg_catalog.pg_extension_config_dump('webhook_outbox.incident_likelihood', $$WHERE origin <> 'extension'$$);
+SELECT pg_catalog.pg_extension_config_dump('webhook_outbox.incident_impact', $$WHERE origin <> 'extension'$$);
