@@ -300,6 +300,7 @@ put_target(StringInfo out, const WoTarget *target)
 	put_text(out, target->url);
 	put_text(out, target->headers);
 	put_text(out, target->ca_pem);
+	put_text(out, target->proxy);
 	for (int i = 0; i < target->n_keys; i++)
 		put_text(out, target->keys[i].secret);
 }
@@ -311,6 +312,7 @@ get_target(Cursor *cursor, WoTarget *target)
 	target->url = get_bytes(cursor, NULL);
 	target->headers = get_bytes(cursor, NULL);
 	target->ca_pem = get_bytes(cursor, NULL);
+	target->proxy = get_bytes(cursor, NULL);
 	for (int i = 0; i < target->n_keys; i++)
 		target->keys[i].secret = get_bytes(cursor, NULL);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * check.c
- *	  Judges event types and the patterns that select them.
+ *	  Judges event types, the patterns that select them, and proxies.
  *
  * Layer 0.
  *
@@ -91,4 +91,65 @@ wo_check_type_pattern(const char *pattern, const char **hint)
 		return "what stands before the * is not words and a dot";
 	}
 	return NULL;
+}
+
+/* Skip a host: letters, digits, dots and hyphens, or IPv6 in brackets. */
+static const char *
+skip_host(const char *text)
+{
+	static const char name[] = "abcdefghijklmnopqrstuvwxyz"
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+	size_t		len;
+
+	if (*text != '[')
+		return text + strspn(text, name);
+	len = strspn(text + 1, "0123456789abcdefABCDEF:.");
+	return text[1 + len] == ']' ? text + 1 + len + 1 : text;
+}
+
+/* Skip ":port", if there is one. */
+static const char *
+skip_port(const char *text)
+{
+	size_t		len;
+	int			port;
+
+	if (*text != ':')
+		return text;
+	len = strspn(text + 1, "0123456789");
+	if (len == 0 || len > 5)
+		return text;
+	port = atoi(text + 1);
+	return port > 0 && port < 65536 ? text + 1 + len : text;
+}
+
+/*
+ * Judge the URL of a proxy; empty means none.  The grammar is narrow so that
+ * nothing secret fits in: settings are shown and logged.
+ */
+const char *
+wo_check_proxy(const char *proxy, const char **hint)
+{
+	const char *host = strstr(proxy, "://");
+	const char *end;
+
+	if (proxy[0] == '\0')
+		return NULL;
+	*hint = "Give the URL of a proxy as http://proxy.example.com:3128, or an empty string for none.";
+	if (strchr(proxy, '@') != NULL)
+	{
+		*hint = "Credentials would be shown and logged: let the proxy know this server by its address.";
+		return "it has a user name or password";
+	}
+	if (host == NULL || (pg_strncasecmp(proxy, "http://", 7) != 0 &&
+						 pg_strncasecmp(proxy, "https://", 8) != 0))
+		return "it does not begin with http:// or https://";
+	host += 3;
+	end = skip_host(host);
+	if (end == host)
+		return "it has no host";
+	end = skip_port(end);
+	if (*end == '/')
+		end++;
+	return *end == '\0' ? NULL : "something other than a port follows its host";
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * check.h
- *	  Judges names that users choose.
+ *	  Judges names and proxies that users choose.
  *
  * Layer 0.  A check returns NULL when a value is fine, else what is wrong
  * with it, to stand after a colon, and sets *hint to a sentence.  Both are
@@ -17,5 +17,6 @@
 extern const char *wo_check_event_type(const char *type, const char **hint);
 extern const char *wo_check_type_pattern(const char *pattern,
 										 const char **hint);
+extern const char *wo_check_proxy(const char *proxy, const char **hint);
 
 #endif							/* WO_CHECK_H */

@@ -79,6 +79,7 @@ typedef struct WoTarget
 	const char *url;
 	const char *headers;		/* "Name: value\n"..., "" when there are none */
 	const char *ca_pem;			/* trust only these; NULL: the CA bundle */
+	const char *proxy;			/* "": none; NULL: the setting's */
 	int			n_keys;
 	WoKey		keys[WO_MAX_KEYS];
 } WoTarget;

@@ -54,24 +54,43 @@ find_ca_file(void)
 	return NULL;
 }
 
+/* Replace a text; false when it stays as it was. */
+static bool
+replace_text(char **text, const char *value)
+{
+	if (*text != NULL && value != NULL && strcmp(*text, value) == 0)
+		return false;
+	if (*text != NULL)
+		pfree(*text);
+	*text = value ? pstrdup(value) : NULL;
+	return true;
+}
+
 /*
- * Take over new options.  Handles made before a change of the CA bundle are
- * not used again.
+ * Take over new options.  Handles and connections from before a change of
+ * what may be dialled, and how, are not used again; what is in flight ends as
+ * it would have.
  */
 void
 wo_http_configure(WoHttp *http, const WoHttpOptions *options)
 {
 	const char *ca_file = options->ca_file;
+	bool		has_changed;
 
 	if (ca_file == NULL || ca_file[0] == '\0')
 		ca_file = find_ca_file();
-	if (http->ca_file == NULL || ca_file == NULL ||
-		strcmp(http->ca_file, ca_file) != 0)
+	has_changed = replace_text(&http->ca_file, ca_file);
+	has_changed |= replace_text(&http->proxy, options->proxy);
+	if (memcmp(&http->guard, &options->guard, sizeof(WoNetguard)) != 0)
 	{
-		if (http->ca_file != NULL)
-			pfree(http->ca_file);
-		http->ca_file = ca_file ? pstrdup(ca_file) : NULL;
+		http->guard = options->guard;
+		has_changed = true;
+	}
+	if (has_changed)
+	{
 		http->setup++;
+		wo_http_transfer_forget_idle(http);
+		wo_http_poll_close_idle(http);
 	}
 	http->response_excerpt = options->response_excerpt;
 	http->max_in_flight = options->max_in_flight;
@@ -190,7 +209,8 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->retry_after[0] = '\0';
 	transfer->has_head = false;
 	transfer->was_dialled = false;
-	transfer->was_blocked = false;
+	transfer->was_started = false;
+	wo_http_transfer_judge(transfer);
 	transfer->detail[0] = '\0';
 	dlist_push_tail(&http->starting, &transfer->node);
 	http->n_in_flight++;
@@ -213,7 +233,9 @@ add_starting(WoHttp *http)
 												   node);
 
 		n++;
-		if (curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK)
+		transfer->was_started = transfer->verdict == WO_NET_PERMITTED &&
+			curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
+		if (transfer->was_started)
 			continue;
 		/* told of as a failed attempt, like any other */
 		transfer->code = CURLE_FAILED_INIT;
@@ -308,8 +330,12 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 							   dlist_pop_head_node(&http->finished));
 	http->told = transfer;
 	http->n_in_flight--;
-	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total_us);
+	/* a handle that was not started remembers its last request */
+	if (transfer->was_started)
+	{
+		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+		curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total_us);
+	}
 
 	*owner = transfer->request.owner;
 	result->slot = transfer->request.slot;
@@ -317,7 +343,8 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	result->started_at = transfer->request.started_at;
 	result->outcome = wo_http_result_judge(transfer, status);
 	result->http_status = status;
-	result->connect_ms = connect_ms(transfer->easy);
+	result->connect_ms = transfer->was_started ?
+		connect_ms(transfer->easy) : 0;
 	result->total_ms = total_us / 1000.0f;
 	result->retry_after_s = -1;
 	if (transfer->retry_after[0] != '\0')

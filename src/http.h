@@ -16,6 +16,7 @@
 
 #include "event.h"
 #include "lib/stringinfo.h"
+#include "netguard.h"
 
 typedef struct WoHttp WoHttp;
 typedef struct WoHttpTarget WoHttpTarget;
@@ -25,6 +26,8 @@ typedef struct WoHttpOptions
 	const char *ca_file;		/* CA bundle; "": the system's */
 	int			max_in_flight;	/* so many connections are kept open */
 	int			response_excerpt;	/* bytes of a response's body kept */
+	const char *proxy;			/* for targets that name none; "": none */
+	WoNetguard	guard;			/* what may be dialled */
 } WoHttpOptions;
 
 /* A request to be filled in.  Its memory is the engine's, and reused. */

@@ -17,6 +17,8 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -114,11 +116,14 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 {
 	WoHttpTransfer *transfer = arg;
 	WoHttpWatch *watch;
+	WoNetVerdict verdict;
 	int			fd;
 
-	if (!wo_netguard_permits(&address->addr, address->addrlen))
+	verdict = wo_netguard_judge(&transfer->http->guard, &address->addr,
+								address->addrlen, transfer->is_http);
+	if (verdict != WO_NET_PERMITTED)
 	{
-		transfer->was_blocked = true;
+		transfer->verdict = verdict;
 		return CURL_SOCKET_BAD;
 	}
 	transfer->was_dialled = true;
@@ -135,6 +140,48 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 	memset(watch, 0, sizeof(WoHttpWatch));
 	watch->is_connection = true;
 	return fd;
+}
+
+/*
+ * Judge the address of a connection again before a request goes out on it: a
+ * connection that is reused may have been opened when more was permitted.
+ */
+int
+wo_http_poll_recheck(void *arg, char *address, char *local_address, int port,
+					 int local_port)
+{
+	WoHttpTransfer *transfer = arg;
+	struct sockaddr_in v4 = {.sin_family = AF_INET,.sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
+	.sin6_port = htons(port)};
+	WoNetVerdict verdict = WO_NET_UNKNOWN_FAMILY;
+
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		verdict = wo_netguard_judge(&transfer->http->guard,
+									(struct sockaddr *) &v4, sizeof(v4),
+									transfer->is_http);
+	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
+		verdict = wo_netguard_judge(&transfer->http->guard,
+									(struct sockaddr *) &v6, sizeof(v6),
+									transfer->is_http);
+	if (verdict == WO_NET_PERMITTED)
+		return CURL_PREREQFUNC_OK;
+	transfer->verdict = verdict;
+	return CURL_PREREQFUNC_ABORT;
+}
+
+/*
+ * End the connections that no request uses.  libcurl finds them closed, and
+ * dials anew.
+ */
+void
+wo_http_poll_close_idle(WoHttp *http)
+{
+	for (int fd = 0; fd < http->n_watches; fd++)
+	{
+		if (http->watches[fd].is_connection && http->watches[fd].wanted == 0)
+			(void) shutdown(fd, SHUT_RDWR);
+	}
 }
 
 /*

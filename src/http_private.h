@@ -45,6 +45,8 @@ struct WoHttp
 	char	   *ca_file;		/* NULL: none was found */
 	int			max_in_flight;
 	int			response_excerpt;
+	char	   *proxy;			/* "": none */
+	WoNetguard	guard;
 	int			setup;			/* counts changes that handles must follow */
 	CURLMcode	failure;		/* of the multi interface; then it is lost */
 };
@@ -53,6 +55,9 @@ struct WoHttpTarget
 {
 	char	   *url;
 	char	   *ca_pem;			/* NULL: the CA bundle */
+	char	   *proxy;			/* "": none; NULL: that of WoHttp */
+	WoNetVerdict verdict;		/* on the URL's host, when it is proxied */
+	int			judged_setup;	/* http->setup when that was found */
 	int			timeout_ms;
 	bool		is_http2;
 	bool		is_dropped;		/* freed with its last transfer */
@@ -84,7 +89,10 @@ typedef struct WoHttpTransfer
 	char		retry_after[64];	/* value of the header; "": none */
 	bool		has_head;		/* up to the empty line that ends it */
 	bool		was_dialled;	/* netguard permitted an address */
-	bool		was_blocked;	/* netguard refused an address */
+	bool		was_started;	/* libcurl got it */
+	bool		is_http;		/* what is dialled gets plain http */
+	bool		is_proxied;		/* what is dialled is a proxy */
+	WoNetVerdict verdict;		/* why an address was refused, if one was */
 
 	/* how it ended */
 	CURLcode	code;
@@ -97,9 +105,14 @@ extern void wo_http_poll_create(WoHttp *http);
 extern int	wo_http_poll_run(WoHttp *http);
 extern curl_socket_t wo_http_poll_open(void *arg, curlsocktype purpose,
 									   struct curl_sockaddr *address);
+extern int	wo_http_poll_recheck(void *arg, char *address, char *local_address,
+								 int port, int local_port);
 extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
+extern void wo_http_poll_close_idle(WoHttp *http);
 
 /* http_transfer.c */
+extern void wo_http_transfer_judge(WoHttpTransfer *transfer);
+extern void wo_http_transfer_forget_idle(WoHttp *http);
 extern void wo_http_transfer_recycle(WoHttp *http, WoHttpTransfer *transfer);
 
 /* http_result.c */

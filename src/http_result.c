@@ -161,6 +161,32 @@ judge_failure(WoHttpTransfer *transfer)
 	return meaning->outcome;
 }
 
+/* The host is refused before the start, if at all, when there is a proxy. */
+static WoOutcome
+judge_blocked(WoHttpTransfer *transfer)
+{
+	snprintf(transfer->error, sizeof(transfer->error), "%s: %s",
+			 transfer->was_started && transfer->is_proxied ?
+			 "proxy not permitted" : "not permitted",
+			 wo_netguard_reason(transfer->verdict));
+	return WO_BLOCKED;
+}
+
+/* Did a proxy refuse to connect?  Its answer is not the receiver's. */
+static bool
+is_refused_by_proxy(WoHttpTransfer *transfer)
+{
+	long		status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+	if (!transfer->is_proxied || transfer->n_head > 0 ||
+		status == 0 || (status >= 200 && status <= 299))
+		return false;
+	snprintf(transfer->error, sizeof(transfer->error),
+			 "proxy answered HTTP %ld", status);
+	return true;
+}
+
 /* Was this ended by what the receiver sent, whatever libcurl calls it? */
 static const char *
 find_abuse(const WoHttpTransfer *transfer)
@@ -193,18 +219,20 @@ wo_http_result_judge(WoHttpTransfer *transfer, long status)
 
 	if (transfer->code == CURLE_OK)
 		return judge_answer(transfer, status);
+	/* of several addresses one may have been dialled all the same */
+	if (transfer->verdict != WO_NET_PERMITTED &&
+		(!transfer->was_dialled ||
+		 transfer->code == CURLE_ABORTED_BY_CALLBACK))
+		return judge_blocked(transfer);
 	if (transfer->code == CURLE_OPERATION_TIMEDOUT)
 		return judge_timeout(transfer);
-	if (transfer->was_blocked && !transfer->was_dialled)
-	{
-		say(transfer, "address of the host is not permitted");
-		return WO_BLOCKED;
-	}
 	abuse = find_abuse(transfer);
 	if (abuse != NULL)
 	{
 		say(transfer, abuse);
 		return WO_PROTOCOL_ERROR;
 	}
+	if (is_refused_by_proxy(transfer))
+		return WO_CONNECT_ERROR;
 	return judge_failure(transfer);
 }

@@ -17,6 +17,7 @@
 #include <ctype.h>
 
 #include "http_private.h"
+#include "url.h"
 
 #define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
 #define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
@@ -31,6 +32,8 @@ wo_http_add_target(WoHttp *http, const WoTarget *source)
 
 	target->url = pstrdup(source->url);
 	target->ca_pem = source->ca_pem ? pstrdup(source->ca_pem) : NULL;
+	target->proxy = source->proxy ? pstrdup(source->proxy) : NULL;
+	target->judged_setup = -1;
 	target->timeout_ms = source->timeout_ms;
 	target->is_http2 = source->is_http2;
 	dlist_init(&target->idle);
@@ -44,6 +47,8 @@ free_target(WoHttpTarget *target)
 	pfree(target->url);
 	if (target->ca_pem != NULL)
 		pfree(target->ca_pem);
+	if (target->proxy != NULL)
+		pfree(target->proxy);
 	pfree(target);
 }
 
@@ -88,6 +93,45 @@ wo_http_drop_target(WoHttp *http, WoHttpTarget *target)
 	target->is_dropped = true;
 	if (target->n_transfers == 0)
 		free_target(target);
+}
+
+/*
+ * Give up the handles that are kept: they are set up as is not wanted now.
+ */
+void
+wo_http_transfer_forget_idle(WoHttp *http)
+{
+	while (!dlist_is_empty(&http->idle))
+		free_idle(http, dlist_head_element(WoHttpTransfer, node, &http->idle));
+}
+
+/* The proxy that requests to a target go through; "": none. */
+static const char *
+proxy_of(const WoHttp *http, const WoHttpTarget *target)
+{
+	return target->proxy != NULL ? target->proxy : http->proxy;
+}
+
+/*
+ * Find out how a request's addresses are to be judged.  Of one that goes
+ * through a proxy the host is judged here, as far as its URL tells.
+ */
+void
+wo_http_transfer_judge(WoHttpTransfer *transfer)
+{
+	WoHttp	   *http = transfer->http;
+	WoHttpTarget *target = transfer->target;
+
+	transfer->verdict = WO_NET_PERMITTED;
+	transfer->is_proxied = proxy_of(http, target)[0] != '\0';
+	transfer->is_http = !transfer->is_proxied &&
+		pg_strncasecmp(target->url, "http:", 5) == 0;
+	if (!transfer->is_proxied)
+		return;
+	if (target->judged_setup != http->setup)
+		target->verdict = wo_url_judge(&http->guard, target->url, true);
+	target->judged_setup = http->setup;
+	transfer->verdict = target->verdict;
 }
 
 /* Notes the value of a header line, without white space around it. */
@@ -157,7 +201,6 @@ set_connection_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT,
 						   (long) (version != CURL_HTTP_VERSION_1_1));
 	rc |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-	rc |= curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	rc |= curl_easy_setopt(easy, CURLOPT_SSLVERSION,
 						   (long) CURL_SSLVERSION_TLSv1_2);
 	/* without a CA path libcurl keeps the bundle parsed between connections */
@@ -175,6 +218,47 @@ set_connection_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
 	return rc;
 }
 
+/*
+ * The options that concern a proxy; 0, or a libcurl error.  Proxies that the
+ * environment names are out of the question, and so are its exceptions.
+ */
+static int
+set_proxy_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
+{
+	int			rc = 0;
+
+	rc |= curl_easy_setopt(easy, CURLOPT_PROXY, proxy_of(http, target));
+	rc |= curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+	/* credentials of the receiver are not for the proxy */
+	rc |= curl_easy_setopt(easy, CURLOPT_HEADEROPT,
+						   (long) CURLHEADER_SEPARATE);
+	rc |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION,
+						   (long) CURL_SSLVERSION_TLSv1_2);
+	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, http->ca_file);
+	return rc;
+}
+
+/*
+ * Turn off what takes a request elsewhere, or adds to it; 0, or a libcurl
+ * error.  All of it is off by default, but defaults are not promises.  There
+ * is no option that turns alt-svc off: asking for it would turn it on.
+ */
+static int
+set_off_options(CURL *easy)
+{
+	int			rc = 0;
+
+	rc |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	rc |= curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	rc |= curl_easy_setopt(easy, CURLOPT_COOKIEFILE, NULL);
+	rc |= curl_easy_setopt(easy, CURLOPT_UNRESTRICTED_AUTH, 0L);
+	/* libcurl may have been built without it */
+	(void) curl_easy_setopt(easy, CURLOPT_HSTS_CTRL, 0L);
+	return rc;
+}
+
 /* The options that concern the request; 0, or a libcurl error. */
 static int
 set_request_options(CURL *easy, const WoHttpTarget *target)
@@ -184,7 +268,6 @@ set_request_options(CURL *easy, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_URL, target->url);
 	rc |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	rc |= curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-	rc |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	rc |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
@@ -210,6 +293,8 @@ set_callbacks(CURL *easy, WoHttp *http, WoHttpTransfer *transfer)
 	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 						   wo_http_poll_open);
 	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, wo_http_poll_recheck);
+	rc |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
 	/* a connection outlives the transfer that opened it, hence http */
 	rc |= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION,
 						   wo_http_poll_close);
@@ -232,6 +317,8 @@ make_transfer(WoHttp *http, WoHttpTarget *target)
 	easy = curl_easy_init();
 	if (easy == NULL ||
 		set_connection_options(easy, http, target) != 0 ||
+		set_proxy_options(easy, http, target) != 0 ||
+		set_off_options(easy) != 0 ||
 		set_request_options(easy, target) != 0 ||
 		set_callbacks(easy, http, transfer) != 0)
 		elog(ERROR, "could not set up a libcurl handle");

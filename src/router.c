@@ -63,7 +63,7 @@ static List *seen_changes = NIL;	/* of int64 *: to forget at once */
 	"ARRAY(SELECT (EXTRACT(epoch FROM d) * 1000000)::bigint " \
 	"FROM unnest(e.retry_schedule) WITH ORDINALITY AS u(d, n) ORDER BY n), " \
 	"e.retry_jitter, e.max_in_flight, e.http_version, e.ca_certificates, " \
-	"k.secrets, k.expiries " \
+	"k.secrets, k.expiries, e.proxy " \
 	"FROM webhook_outbox.endpoint e, LATERAL (" \
 	"SELECT array_agg(s.secret ORDER BY s.secret_id DESC) AS secrets, " \
 	"array_agg(coalesce(s.expires_at, 'infinity') ORDER BY s.secret_id DESC)" \
@@ -239,6 +239,7 @@ set_target(WoEndpoint *endpoint, uint64 row)
 	target->is_http2 = strcmp(wo_txn_text(row, 13), "2") == 0;
 	target->ca_pem = wo_txn_text(row, 14);
 	set_keys(target, row, 15);
+	target->proxy = wo_txn_text(row, 17);
 }
 
 /* Makes sure that an endpoint has a context for its configuration. */

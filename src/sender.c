@@ -121,6 +121,8 @@ read_settings(Sender *sender, WoHttpOptions *options)
 	options->ca_file = wo_ca_file;
 	options->max_in_flight = sender->max_in_flight;
 	options->response_excerpt = wo_response_excerpt;
+	options->proxy = wo_proxy;
+	wo_settings_netguard(&options->guard);
 }
 
 static void

@@ -11,7 +11,9 @@
 
 #include <limits.h>
 
+#include "check.h"
 #include "miscadmin.h"
+#include "postmaster/postmaster.h"
 #include "registry.h"
 #include "settings.h"
 #include "utils/guc.h"
@@ -24,6 +26,8 @@
 /* Hours are kept so long anyway. */
 #define MIN_METRICS			(35 * SECS_PER_DAY)
 
+bool		wo_allow_http = false;
+char	   *wo_allowed_networks;
 int			wo_attempt_retention = 30 * SECS_PER_DAY;
 char	   *wo_ca_file;
 char	   *wo_databases;
@@ -36,6 +40,7 @@ int			wo_max_payload = 256;
 int			wo_metrics_retention = 400 * SECS_PER_DAY;
 int			wo_operation_retention = 7 * SECS_PER_DAY;
 int			wo_poll_interval = 1000;
+char	   *wo_proxy;
 int			wo_response_excerpt = 4096;
 char	   *wo_role;
 int			wo_senders = 1;
@@ -73,6 +78,49 @@ wo_settings_want_database(const char *name)
 			return true;
 	}
 	return false;
+}
+
+/* Refuses a list that is not comma-separated networks. */
+static bool
+check_networks(char **newval, void **extra, GucSource source)
+{
+	WoNetguard	guard;
+	char		element[WO_NETWORK_LEN];
+	const char *problem = wo_netguard_parse(&guard, *newval, element);
+
+	if (problem == NULL)
+		return true;
+	GUC_check_errdetail("Of \"%s\": %s.", element, problem);
+	GUC_check_errhint("%s", WO_NETWORKS_HINT);
+	return false;
+}
+
+/* Refuses what is no proxy.  What it is stays out of the log: see check.c. */
+static bool
+check_proxy(char **newval, void **extra, GucSource source)
+{
+	const char *hint = NULL;
+	const char *problem = wo_check_proxy(*newval, &hint);
+
+	if (problem == NULL)
+		return true;
+	GUC_check_errmsg("invalid value for parameter \"webhook_outbox.proxy\": %s",
+					 problem);
+	GUC_check_errhint("%s", hint);
+	return false;
+}
+
+/* Fills in what the settings permit to be dialled. */
+void
+wo_settings_netguard(WoNetguard *guard)
+{
+	char		element[WO_NETWORK_LEN];
+
+	memset(guard, 0, sizeof(WoNetguard));
+	guard->allow_http = wo_allow_http;
+	guard->own_port = PostPortNumber;
+	/* what check_networks has accepted */
+	(void) wo_netguard_parse(guard, wo_allowed_networks, element);
 }
 
 static void
@@ -129,10 +177,31 @@ define_retention(void)
 			   NULL, &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_S);
 }
 
+static void
+define_addresses(void)
+{
+	DefineCustomBoolVariable("webhook_outbox.allow_http",
+							 "Let endpoints have http URLs.",
+							 "Off: https only, but for networks in webhook_outbox.allowed_networks.",
+							 &wo_allow_http, false, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("webhook_outbox.allowed_networks",
+							   "Networks that are not public and may be sent to, by commas.",
+							   "Empty: public addresses only.",
+							   &wo_allowed_networks, "", PGC_SIGHUP,
+							   GUC_LIST_INPUT, check_networks, NULL, NULL);
+	DefineCustomStringVariable("webhook_outbox.proxy",
+							   "Proxy that requests go through.",
+							   "Empty: none. See also endpoint.proxy.",
+							   &wo_proxy, "", PGC_SIGHUP, 0,
+							   check_proxy, NULL, NULL);
+}
+
 /* Defines them all.  Called from _PG_init, whether preloaded or not. */
 void
 wo_settings_define(void)
 {
+	define_addresses();
 	define_retention();
 	DefineCustomStringVariable("webhook_outbox.ca_file",
 							   "File of CA certificates that receivers are verified with.",

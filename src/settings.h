@@ -10,6 +10,10 @@
 #ifndef WO_SETTINGS_H
 #define WO_SETTINGS_H
 
+#include "netguard.h"
+
+extern bool wo_allow_http;
+extern char *wo_allowed_networks;
 extern int	wo_attempt_retention;	/* seconds */
 extern char *wo_ca_file;		/* "": the system's bundle */
 extern char *wo_databases;		/* comma-separated; "": all */
@@ -22,6 +26,7 @@ extern int	wo_max_payload;		/* kB */
 extern int	wo_metrics_retention;	/* seconds; read by SQL alone */
 extern int	wo_operation_retention; /* seconds */
 extern int	wo_poll_interval;	/* ms */
+extern char *wo_proxy;			/* "": none */
 extern int	wo_response_excerpt;	/* bytes */
 extern char *wo_role;			/* "": the extension's owner */
 extern int	wo_senders;
@@ -30,5 +35,6 @@ extern int	wo_window_size;		/* kB */
 
 extern void wo_settings_define(void);
 extern bool wo_settings_want_database(const char *name);
+extern void wo_settings_netguard(WoNetguard *guard);
 
 #endif							/* WO_SETTINGS_H */

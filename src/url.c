@@ -12,7 +12,9 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
 
 #include "mb/pg_wchar.h"
 #include "url.h"
@@ -42,11 +44,23 @@ get_part(CURLU *parsed, CURLUPart part, unsigned int flags)
 	return copy;
 }
 
+/* Is a host, as libcurl decoded it, one that means the same to everybody? */
+static bool
+is_plain_host(const char *host)
+{
+	static const char characters[] = "abcdefghijklmnopqrstuvwxyz"
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+
+	/* libcurl has checked what is in brackets */
+	return host[0] == '[' || host[strspn(host, characters)] == '\0';
+}
+
 static bool
 libcurl_takes(const char *url)
 {
 	CURLU	   *parsed = curl_url();
 	bool		is_taken;
+	char	   *host;
 	char	   *port;
 
 	if (parsed == NULL)
@@ -57,7 +71,9 @@ libcurl_takes(const char *url)
 	if (is_taken)
 	{
 		port = get_part(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT);
-		is_taken = port != NULL && atoi(port) > 0;
+		host = get_part(parsed, CURLUPART_HOST, 0);
+		is_taken = port != NULL && atoi(port) > 0 &&
+			host != NULL && is_plain_host(host);
 	}
 	curl_url_cleanup(parsed);
 	return is_taken;
@@ -114,6 +130,124 @@ wo_url_check(const char *url, const char **hint)
 		return "its host or port is malformed";
 	}
 	return NULL;
+}
+
+/*----------------------------------------------------------------------
+ * Addresses
+ *----------------------------------------------------------------------
+ */
+
+/*
+ * Read an IPv4 address in any spelling that a resolver takes: 127.1,
+ * 2130706433, 0x7f.0.0.1, 0177.0.0.1, with a dot at the end or not.
+ */
+static bool
+read_v4(const char *host, struct sockaddr_in *address)
+{
+	size_t		len = strlen(host);
+	char	   *text = pnstrdup(host, len > 0 && host[len - 1] == '.' ?
+								len - 1 : len);
+	bool		is_read = inet_aton(text, &address->sin_addr) != 0;
+
+	address->sin_family = AF_INET;
+	pfree(text);
+	return is_read;
+}
+
+/* Read an IPv6 address, which stands in brackets. */
+static bool
+read_v6(const char *host, struct sockaddr_in6 *address)
+{
+	size_t		len = strlen(host);
+	char	   *text;
+	bool		is_read;
+
+	if (len < 2 || host[0] != '[')
+		return false;
+	text = pnstrdup(host + 1, strcspn(host + 1, "]%"));
+	is_read = inet_pton(AF_INET6, text, &address->sin6_addr) == 1;
+	address->sin6_family = AF_INET6;
+	pfree(text);
+	return is_read;
+}
+
+/* Is this "localhost", or below it?  Resolvers take those for loopback. */
+static bool
+is_localhost(const char *host)
+{
+	static const char name[] = "localhost";
+	size_t		len = strlen(host);
+
+	if (len > 0 && host[len - 1] == '.')
+		len--;
+	if (len < strlen(name) ||
+		pg_strncasecmp(host + len - strlen(name), name, strlen(name)) != 0)
+		return false;
+	return len == strlen(name) || host[len - strlen(name) - 1] == '.';
+}
+
+static WoNetVerdict
+judge_host(const WoNetguard *guard, const char *host, int port, bool is_http,
+		   bool is_proxied)
+{
+	struct sockaddr_in v4 = {.sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_port = htons(port)};
+	WoNetVerdict verdict;
+
+	if (read_v6(host, &v6))
+		return wo_netguard_judge(guard, (struct sockaddr *) &v6, sizeof(v6),
+								 is_http);
+	if (read_v4(host, &v4))
+		return wo_netguard_judge(guard, (struct sockaddr *) &v4, sizeof(v4),
+								 is_http);
+	if (is_localhost(host))
+	{
+		v4.sin_family = AF_INET;
+		v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		v6.sin6_family = AF_INET6;
+		v6.sin6_addr = in6addr_loopback;
+		verdict = wo_netguard_judge(guard, (struct sockaddr *) &v4,
+									sizeof(v4), is_http);
+		if (verdict == WO_NET_PERMITTED)
+			return verdict;
+		return wo_netguard_judge(guard, (struct sockaddr *) &v6, sizeof(v6),
+								 is_http);
+	}
+
+	/* a name: its addresses are judged when they are dialled, if they are */
+	if (is_http && !guard->allow_http &&
+		(is_proxied || guard->n_networks == 0))
+		return WO_NET_PLAIN_HTTP;
+	return WO_NET_PERMITTED;
+}
+
+/*
+ * Judge the host of a URL as far as it can be known before it is resolved.
+ * Behind a proxy that is all that is ever known.
+ */
+WoNetVerdict
+wo_url_judge(const WoNetguard *guard, const char *url, bool is_proxied)
+{
+	CURLU	   *parsed = curl_url();
+	WoNetVerdict verdict = WO_NET_PERMITTED;
+	char	   *scheme;
+	char	   *host;
+	char	   *port;
+
+	/* what cannot be parsed is not dialled: the request fails */
+	if (parsed != NULL &&
+		curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
+	{
+		scheme = get_part(parsed, CURLUPART_SCHEME, 0);
+		host = get_part(parsed, CURLUPART_HOST, 0);
+		port = get_part(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+		if (scheme != NULL && host != NULL && port != NULL)
+			verdict = judge_host(guard, host, atoi(port),
+								 pg_strcasecmp(scheme, "http") == 0,
+								 is_proxied);
+	}
+	curl_url_cleanup(parsed);
+	return verdict;
 }
 
 /*

@@ -27,32 +27,12 @@
 
 #define N_RENDERED		4		/* columns of render_request */
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_url);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_headers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_secret);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_event_types);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_generate_secret);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_public_key);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_render_request);
-
-/*
- * check_url(url text) returns void
- */
-Datum
-wo_sql_check_url(PG_FUNCTION_ARGS)
-{
-	char	   *url = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const char *hint = NULL;
-	const char *problem = wo_url_check(url, &hint);
-
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid URL \"%s\": %s", wo_url_shown(url),
-						problem),
-				 errhint("%s", hint)));
-	PG_RETURN_VOID();
-}
 
 /*
  * check_headers(headers jsonb, what text) returns void

@@ -87,8 +87,14 @@ COMMENT ON FUNCTION webhook_outbox.maintenance_worker() IS
 -- Checks: each returns nothing, or fails with an error that names the value and says what is allowed
 
 CREATE FUNCTION webhook_outbox.check_url(url text) RETURNS void
-  AS 'MODULE_PATHNAME', 'wo_sql_check_url' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION webhook_outbox.check_url(text) IS 'fails unless this is a URL that an endpoint may have';
+  AS 'MODULE_PATHNAME', 'wo_sql_check_url' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.check_url(text) IS
+  'fails unless this is a URL that an endpoint may have; of a host name, addresses are judged when they are dialled';
+
+CREATE FUNCTION webhook_outbox.check_proxy(proxy text) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_check_proxy' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.check_proxy(text) IS
+  'fails unless this is a proxy that an endpoint may have, or empty: none';
 
 CREATE FUNCTION webhook_outbox.check_headers(headers jsonb, what text) RETURNS void
   AS 'MODULE_PATHNAME', 'wo_sql_check_headers' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -102,6 +108,24 @@ COMMENT ON FUNCTION webhook_outbox.check_secret(text) IS 'fails unless this is a
 CREATE FUNCTION webhook_outbox.check_event_types(patterns text[]) RETURNS void
   AS 'MODULE_PATHNAME', 'wo_sql_check_event_types' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION webhook_outbox.check_event_types(text[]) IS 'fails unless these are patterns that an endpoint may have';
+
+-- Addresses
+
+CREATE FUNCTION webhook_outbox.judge_address(
+  address          inet,
+  port             integer DEFAULT 443,
+  https            boolean DEFAULT true,
+  allowed_networks text    DEFAULT NULL,
+  allow_http       boolean DEFAULT NULL) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_judge_address' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.judge_address(inet, integer, boolean, text, boolean) IS
+  'why this address may not be dialled, NULL when it may; with the settings as they are, or with others: '
+  'judge_address(''10.1.2.3'', allowed_networks => ''10.0.0.0/8'')';
+
+CREATE FUNCTION webhook_outbox.blocked_hint(error text) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_blocked_hint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.blocked_hint(text) IS
+  'what to do about an attempt with outcome blocked and this error; NULL when that is not known';
 
 -- Keys and requests
 

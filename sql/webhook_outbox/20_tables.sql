@@ -35,6 +35,7 @@ CREATE TABLE webhook_outbox.endpoint (
   max_in_flight   integer NOT NULL DEFAULT 64,
   http_version    text NOT NULL DEFAULT '1.1',
   ca_certificates text,
+  proxy           text,
   owner           text,
   description     text,
   success_objective numeric(7, 4),
@@ -60,6 +61,7 @@ COMMENT ON COLUMN webhook_outbox.endpoint.retry_jitter IS 'each delay is changed
 COMMENT ON COLUMN webhook_outbox.endpoint.max_in_flight IS 'requests under way at once, 1 to 1000';
 COMMENT ON COLUMN webhook_outbox.endpoint.http_version IS '1.1, or 2 to offer HTTP/2 over TLS';
 COMMENT ON COLUMN webhook_outbox.endpoint.ca_certificates IS 'PEM certificates to trust for this endpoint alone; NULL: the CA bundle of the system';
+COMMENT ON COLUMN webhook_outbox.endpoint.proxy IS 'http:// or https:// URL of a proxy for this endpoint alone; empty: none; NULL: webhook_outbox.proxy';
 COMMENT ON COLUMN webhook_outbox.endpoint.owner IS 'who to talk to, free text';
 COMMENT ON COLUMN webhook_outbox.endpoint.description IS 'free text';
 COMMENT ON COLUMN webhook_outbox.endpoint.success_objective IS 'instead of its tier''s, above 0 and below 100 per cent; NULL: the tier''s';

@@ -136,7 +136,8 @@ BEGIN
   SELECT c.key INTO v_null
   FROM jsonb_each_text(to_jsonb(NEW)) c
   WHERE c.value IS NULL
-    AND c.key NOT IN ('tenant', 'disabled_reason', 'disabled_at', 'ca_certificates', 'owner', 'description', 'success_objective', 'latency_objective')
+    AND c.key NOT IN ('tenant', 'disabled_reason', 'disabled_at', 'ca_certificates', 'proxy', 'owner', 'description',
+                      'success_objective', 'latency_objective')
   LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'not_null_violation',
@@ -155,6 +156,9 @@ BEGIN
   END IF;
   IF v_is_insert OR NEW.url <> OLD.url THEN
     PERFORM webhook_outbox.check_url(NEW.url);
+  END IF;
+  IF v_is_insert OR NEW.proxy IS DISTINCT FROM OLD.proxy THEN
+    PERFORM webhook_outbox.check_proxy(NEW.proxy);
   END IF;
   IF v_is_insert OR NEW.event_types <> OLD.event_types THEN
     PERFORM webhook_outbox.check_event_types(NEW.event_types);

@@ -89,7 +89,8 @@ CREATE FUNCTION webhook_outbox.create_endpoint(
   INOUT secret          text             DEFAULT NULL,
         kind            text             DEFAULT 'hmac-sha256',
         success_objective numeric        DEFAULT NULL,
-        latency_objective interval       DEFAULT NULL)
+        latency_objective interval       DEFAULT NULL,
+        proxy           text             DEFAULT NULL)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   -- SQL and not PL/pgSQL: an error's context then names this function and does not quote it
@@ -97,13 +98,13 @@ AS $$
     INSERT INTO webhook_outbox.endpoint (
       name, url, event_types, tenant, tier, headers, timeout, retry_schedule, retry_jitter, max_in_flight,
       body_format, http_version, ca_certificates, enabled, owner, description,
-      success_objective, latency_objective)
+      success_objective, latency_objective, proxy)
     VALUES (
       create_endpoint.name, create_endpoint.url, create_endpoint.event_types, create_endpoint.tenant, create_endpoint.tier,
       create_endpoint.headers, create_endpoint.timeout, create_endpoint.retry_schedule, create_endpoint.retry_jitter,
       create_endpoint.max_in_flight, create_endpoint.body_format, create_endpoint.http_version,
       create_endpoint.ca_certificates, create_endpoint.enabled, create_endpoint.owner, create_endpoint.description,
-      create_endpoint.success_objective, create_endpoint.latency_objective)
+      create_endpoint.success_objective, create_endpoint.latency_objective, create_endpoint.proxy)
     RETURNING endpoint.endpoint_id, endpoint.name),
   key AS (
     INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret)
@@ -115,7 +116,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_outbox.create_endpoint(
   text, text, text[], text, integer, jsonb, interval, interval[], double precision, integer, text, text, text, boolean,
-  text, text, text, text, numeric, interval) IS
+  text, text, text, text, numeric, interval, text) IS
   'makes an endpoint and returns its number, name and the secret that signs its requests: note it, it is not shown again. '
   'secret => brings your own; kind => ''ed25519'' makes a key pair (see public_key). The rest are columns of endpoint.';
 

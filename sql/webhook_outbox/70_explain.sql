@@ -112,6 +112,9 @@ BEGIN
     RETURN NEXT format('  Attempt %s was at %s, %s: %s.', p_status.attempts, coalesce(v_at, 'an unknown time'),
                        coalesce(v_last.outcome, v_letter.last_outcome, 'result unknown'),
                        coalesce(p_status.last_error, v_last.error, 'HTTP ' || p_status.last_status, 'no more is known'));
+    IF v_last.outcome = 'blocked' THEN
+      RETURN QUERY SELECT '  ' || h FROM webhook_outbox.blocked_hint(v_last.error) h WHERE h IS NOT NULL;
+    END IF;
   END IF;
   IF p_status.state IN ('pending', 'retrying') AND p_endpoint.disabled_at IS NOT NULL THEN
     RETURN NEXT format('  The endpoint was disabled at %s: %s.', webhook_outbox.time_words(p_endpoint.disabled_at),

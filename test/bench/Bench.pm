@@ -131,6 +131,7 @@ max_wal_size = 8GB
 checkpoint_timeout = 30min
 track_commit_timestamp = on
 webhook_outbox.enabled = off
+webhook_outbox.allowed_networks = '127.0.0.1'
 END
 
 # Options: preload (more libraries), conf (more lines), fds (limit).

@@ -102,6 +102,7 @@ start_servers() {
 		unix_socket_permissions = 0700
 		port = $port
 		max_worker_processes = 16
+		webhook_outbox.allowed_networks = '127.0.0.1'
 		fsync = off
 	END
 	[ "$preload" = webhook_outbox ] ||

@@ -133,6 +133,7 @@ sub set_up
 	append('data/postgresql.conf', <<"END");
 shared_preload_libraries = 'webhook_outbox'
 webhook_outbox.senders = 2
+webhook_outbox.allowed_networks = '127.0.0.1'
 listen_addresses = ''
 unix_socket_directories = '$home'
 port = $ENV{PGPORT}

@@ -9,7 +9,7 @@ FROM webhook_outbox.create_endpoint('billing', 'https://billing.example.com/hook
 SELECT name, secret ~ '^whsk_' AS is_ed25519, webhook_outbox.public_key(secret) ~ '^whpk_' AS has_public_key
 FROM webhook_outbox.create_endpoint('crm', 'https://crm.example.com/hooks', kind => 'ed25519');
 SELECT name, secret FROM webhook_outbox.create_endpoint(
-  name => 'erp', url => 'http://erp.example.com:8080/in?a=b', event_types => '{order.created,user.*}', tenant => 'acme',
+  name => 'erp', url => 'https://erp.example.com:8443/in?a=b', event_types => '{order.created,user.*}', tenant => 'acme',
   tier => 1, headers => '{"Authorization": "Bearer abc"}', timeout => '2.5 s', retry_schedule => '{1s,10s}',
   retry_jitter => 0, max_in_flight => 4, body_format => 'standard', http_version => '2', enabled => false,
   owner => 'team erp', description => 'the old one', secret => 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz');

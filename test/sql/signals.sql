@@ -16,9 +16,9 @@ SELECT d.signal AS only_defined FROM webhook_outbox.signal_definition d
 WHERE NOT EXISTS (SELECT FROM webhook_outbox.signal s WHERE s.signal = d.signal);
 
 BEGIN;
-SELECT name FROM webhook_outbox.create_endpoint('a', 'http://127.0.0.1:9/', tier => 1);
-SELECT name FROM webhook_outbox.create_endpoint('b', 'http://127.0.0.1:9/', tier => 2, latency_objective => '1 minute');
-SELECT name FROM webhook_outbox.create_endpoint('idle', 'http://127.0.0.1:9/', tier => 3);
+SELECT name FROM webhook_outbox.create_endpoint('a', 'https://example.com/', tier => 1);
+SELECT name FROM webhook_outbox.create_endpoint('b', 'https://example.com/', tier => 2, latency_objective => '1 minute');
+SELECT name FROM webhook_outbox.create_endpoint('idle', 'https://example.com/', tier => 3);
 
 -- What was recorded of an endpoint so many minutes ago. The latencies are spread evenly from 1 ms to max.
 CREATE FUNCTION pg_temp.recorded(endpoint text, ago interval, delivered bigint, late bigint DEFAULT 0, dead bigint DEFAULT 0,
@@ -124,7 +124,7 @@ SELECT * FROM webhook_outbox.slo_report('2026-02-01', '2026-01-01');
 SELECT * FROM webhook_outbox.slo_report('2026-01-01', 'infinity');
 SELECT * FROM webhook_outbox.slo_report(NULL, '2026-01-01');
 SELECT * FROM webhook_outbox.slo_report('2999-01-01', '2999-02-01');
-SELECT webhook_outbox.create_endpoint('c', 'http://127.0.0.1:9/', success_objective => 100);
-SELECT webhook_outbox.create_endpoint('c', 'http://127.0.0.1:9/', success_objective => 0);
-SELECT webhook_outbox.create_endpoint('c', 'http://127.0.0.1:9/', latency_objective => '31 days');
+SELECT webhook_outbox.create_endpoint('c', 'https://example.com/', success_objective => 100);
+SELECT webhook_outbox.create_endpoint('c', 'https://example.com/', success_objective => 0);
+SELECT webhook_outbox.create_endpoint('c', 'https://example.com/', latency_objective => '31 days');
 DROP EXTENSION webhook_outbox;

@@ -22,7 +22,8 @@ sub run_pg_regress
 
 	plan skip_all => "there is no $files" if !@tests;
 	my $node = start_node(extension => 0,
-		conf => "webhook_outbox.enabled = off\nwebhook_outbox.maintenance = off");
+		conf => "webhook_outbox.enabled = off\nwebhook_outbox.maintenance = off\n"
+		  . "webhook_outbox.allowed_networks = ''\n");
 	my $tools = dirname($ENV{PG_REGRESS}) . '/..';
 	my @command = ("$tools/$program", @options, '--bindir=',
 		'--host=' . $node->host, '--port=' . $node->port,

@@ -35,7 +35,8 @@ our $HERE = dirname(abs_path(__FILE__));
 my $timeout_s = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 my $tick_us = 10_000;    # between looks at a condition
 
-# A server with the extension preloaded and created.  Options: name, conf (more
+# A server with the extension preloaded and created, which may send to
+# receivers on this machine.  Options: name, conf (more
 # lines of postgresql.conf), preload => 0, extension => 0, start => 0, and what
 # PostgreSQL::Test::Cluster's init takes (allows_streaming).
 sub start_node
@@ -52,6 +53,7 @@ log_statement = none
 max_worker_processes = 16
 max_connections = 40
 shared_buffers = 32MB
+webhook_outbox.allowed_networks = '127.0.0.0/8, ::1'
 CONF
 	$node->append_conf('postgresql.conf',
 		q(shared_preload_libraries = 'webhook_outbox'))
