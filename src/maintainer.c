@@ -233,7 +233,12 @@ join_registry(Oid database_id)
 	before_shmem_exit(leave_registry, (Datum) 0);
 }
 
-/* Ends the process where the extension is not, or not any more. */
+/*
+ * Ends the process where the extension is not, or not any more.  Nothing keeps
+ * it from being dropped later: a lock on it, as the dispatcher takes for its
+ * short transactions, would for seconds hold up whoever only tries to.  hook.c
+ * has DROP EXTENSION wait, and a run that waits for its tables gives up soon.
+ */
 static void
 require_extension(void)
 {
@@ -243,7 +248,6 @@ require_extension(void)
 	StartTransactionCommand();
 	if (!wo_txn_find_extension(&owner, &namespace_id))
 		proc_exit(0);
-	wo_txn_watch_extension();
 	CommitTransactionCommand();
 }
 
@@ -264,7 +268,7 @@ note_error(void)
 		error->sqlerrcode == ERRCODE_INVALID_SCHEMA_NAME)
 	{
 		AbortCurrentTransaction();
-		wo_txn_check_extension();
+		require_extension();
 	}
 	if (strcmp(my_database->maintenance_error, error->message) != 0)
 		EmitErrorReport();

@@ -196,10 +196,9 @@ exit_if_dropped(void)
 	database = wo_registry_find(MyDatabaseId, true);
 	if (database != NULL)
 		database->presence = WO_PRESENCE_ABSENT;
-	if (wo_is_dispatcher)
-		ereport(LOG,
-				(errmsg("webhook_outbox dispatcher ends: the extension was dropped from database \"%s\"",
-						get_database_name(MyDatabaseId))));
+	ereport(LOG,
+			(errmsg("webhook_outbox dispatcher ends: the extension was dropped from database \"%s\"",
+					get_database_name(MyDatabaseId))));
 	proc_exit(0);
 }
 

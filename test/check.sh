@@ -25,7 +25,14 @@ for suite in "$@"; do
 			files+=(test/suite/lint.pl)
 			;;
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
-		tap) files+=(test/t/[0-9]*.pl) ;;
+		tap)
+			packages+=(postgresql-NN-cron)
+			files+=(test/t/[0-9]*.pl)
+			;;
+		*pg_cron.pl)
+			packages+=(postgresql-NN-cron)
+			files+=("$suite")
+			;;
 		*.pl) files+=("$suite") ;;
 		*) wo_fail "no suite $suite: lint, regress, isolation, tap or a file" ;;
 	esac

@@ -5,7 +5,9 @@
 #   wo_need_packages NAME...  install Debian packages that are missing
 #   wo_setup [NAME...]        the same for PostgreSQL, compiler and NAME...,
 #                             then copy the tree, build it and install it into
-#                             a private copy of the server
+#                             a private copy of the server; NAME may be that of
+#                             an extension, with NN for PostgreSQL's version
+#                             (postgresql-NN-cron): tests skip what is not there
 #   wo_run COMMAND...         run COMMAND there, as postgres if we are root
 #
 # After wo_setup: WO_WORK (folder for everything, removed at exit unless
@@ -163,9 +165,33 @@ wo_build() {
 	}
 }
 
+# Put into packages what the arguments of wo_setup stand for.
+wo_name_packages() {
+	local p
+	packages=()
+	for p in "$@"; do
+		case $p in
+			*NN*)
+				# a PostgreSQL of one's own has its extensions or has not
+				[ -n "${WO_MAJOR:-}" ] || continue
+				p=${p/NN/$WO_MAJOR}
+				wo_is_installed "$p" || apt-cache show "$p" >/dev/null 2>&1 ||
+					wo_root apt-get -qq update >/dev/null 2>&1
+				wo_is_installed "$p" || apt-cache show "$p" >/dev/null 2>&1 || {
+					wo_say "there is no package $p"
+					continue
+				}
+				;;
+		esac
+		packages+=("$p")
+	done
+}
+
 wo_setup() {
+	local packages
 	wo_need_postgres
-	[ $# -eq 0 ] || wo_need_packages "$@"
+	wo_name_packages "$@"
+	[ ${#packages[@]} -eq 0 ] || wo_need_packages "${packages[@]}"
 	wo_make_work
 	wo_copy_server
 	wo_say "building with $("$PG_CONFIG" --version)"
