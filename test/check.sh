@@ -17,6 +17,7 @@ cd "$(dirname "$0")/.." || exit 1
 COPT=${COPT:--DUSE_ASSERT_CHECKING}
 files=()
 packages=()
+wanted=()
 [ $# -gt 0 ] || set -- regress isolation tap
 for suite in "$@"; do
 	case $suite in
@@ -27,10 +28,15 @@ for suite in "$@"; do
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
 		tap)
 			packages+=(postgresql-NN-cron)
+			wanted+=(chromium)
 			files+=(test/t/[0-9]*.pl)
 			;;
 		*pg_cron.pl)
 			packages+=(postgresql-NN-cron)
+			files+=("$suite")
+			;;
+		*_console.pl)
+			wanted+=(chromium)
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;
@@ -44,6 +50,7 @@ if [ "$*" = lint ]; then
 	wo_make_work
 else
 	wo_setup "${packages[@]}"
+	wo_want_packages "${wanted[@]}"
 fi
 
 cd "$WO_TREE" || exit 1

@@ -3,6 +3,7 @@
 # a built extension in a private copy of PostgreSQL, run as an ordinary user.
 #
 #   wo_need_packages NAME...  install Debian packages that are missing
+#   wo_want_packages NAME...  the same, but go on if they cannot be installed
 #   wo_setup [NAME...]        the same for PostgreSQL, compiler and NAME...,
 #                             then copy the tree, build it and install it into
 #                             a private copy of the server; NAME may be that of
@@ -66,6 +67,11 @@ wo_need_packages() {
 		wo_fail "cannot install packages; as root: apt-get install ${missing[*]}"
 	}
 	rm -f "$log"
+}
+
+# The same for what a test can do without, and then skips.
+wo_want_packages() {
+	[ $# -eq 0 ] || (wo_need_packages "$@") || wo_say "going on without: $*"
 }
 
 # The newest PostgreSQL that is installed for development, or can be.
