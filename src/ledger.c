@@ -5,8 +5,8 @@
  *
  * A delivered event costs one row in attempt and nothing else, whatever the
  * number of endpoints and the length of the queue.  A failed one costs a row
- * in delivery or dead_letter besides.  Rows go in by INSERT ... SELECT
- * unnest(...), a batch at a time.
+ * in delivery or dead_letter besides.  Those rows go in by INSERT ... SELECT
+ * unnest(...), a batch at a time; attempts through the table's own interface.
  *
  * Joins are written LATERAL (... OFFSET 0), here and in backlog.c and
  * command.c: the plans are made once, often while the tables are empty, and
@@ -19,12 +19,15 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type_d.h"
 #include "columns.h"
+#include "compat.h"
 #include "endpoint.h"
-#include "funcapi.h"
+#include "executor/executor.h"
 #include "ledger.h"
 #include "mb/pg_wchar.h"
 #include "ring.h"
@@ -33,7 +36,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 /* Columns of webhook_outbox.attempt and of its leaves. */
 enum
@@ -44,21 +46,8 @@ enum
 	N_ATTEMPT_COLUMNS
 };
 
-/*
- * Attempts go in as one array of rows: one array per column would cost as
- * much again, for a dozen columns.
- */
-#define INSERT_ATTEMPTS(slot) \
-	{"INSERT INTO webhook_outbox.attempt_" slot " " \
-	"SELECT * FROM unnest($1)", 1, &attempt_array_type, NULL}
-
-static Oid	attempt_type = InvalidOid;	/* found at first use */
-static Oid	attempt_array_type = InvalidOid;
-static WoStatement insert_attempts[WO_RING_LEAVES] = {
-	INSERT_ATTEMPTS("0"), INSERT_ATTEMPTS("1"), INSERT_ATTEMPTS("2"),
-	INSERT_ATTEMPTS("3"), INSERT_ATTEMPTS("4"), INSERT_ATTEMPTS("5"),
-	INSERT_ATTEMPTS("6"), INSERT_ATTEMPTS("7")
-};
+/* Attempts go in so many at a time. */
+#define INSERT_AT_ONCE		256
 
 static const Oid delete_types[] = {UUIDARRAYOID, INT8ARRAYOID};
 static WoStatement delete_deliveries = {
@@ -204,15 +193,17 @@ add_time(WoColumns *columns, TimestampTz at, bool isnull)
 	wo_columns_add(columns, TimestampTzGetDatum(at), isnull);
 }
 
-/* Makes a row of webhook_outbox.attempt. */
-static Datum
-attempt_row(WoRecord *record, TupleDesc desc)
+/* Fills a slot with a row of webhook_outbox.attempt. */
+static void
+fill_attempt(TupleTableSlot *slot, WoRecord *record)
 {
 	WoDelivery *delivery = record->delivery;
 	WoResult   *result = &record->result;
-	Datum		values[N_ATTEMPT_COLUMNS];
-	bool		nulls[N_ATTEMPT_COLUMNS] = {false};
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
 
+	ExecClearTuple(slot);
+	memset(nulls, 0, N_ATTEMPT_COLUMNS * sizeof(bool));
 	values[COL_EVENT_ID] = UUIDPGetDatum(&delivery->log->event.id);
 	values[COL_ENDPOINT_ID] = Int64GetDatum(delivery->endpoint->endpoint_id);
 	values[COL_NUMBER] = Int32GetDatum(record->number);
@@ -236,7 +227,7 @@ attempt_row(WoRecord *record, TupleDesc desc)
 								  &nulls[COL_ERROR]);
 	values[COL_RESPONSE] = safe_text(result->response, result->response_len,
 									 &nulls[COL_RESPONSE]);
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	ExecStoreVirtualTuple(slot);
 }
 
 static void
@@ -309,41 +300,64 @@ execute(WoStatement *statement, WoColumns *columns)
 	wo_txn_execute(statement, args, NULL);
 }
 
-/* Finds the type of a row of attempt, once. */
-static void
-find_attempt_type(void)
+/* Returns the leaf that attempts go to, locked for writing. */
+static Relation
+open_attempt_leaf(void)
 {
-	Oid			namespace_id;
-	Oid			table_id;
+	char	   *name = psprintf("attempt_%d", wo_ring_attempt_slot());
+	Oid			namespace_id = get_namespace_oid(WO_EXTENSION, false);
 
-	if (OidIsValid(attempt_array_type))
-		return;
-	namespace_id = get_namespace_oid(WO_EXTENSION, false);
-	table_id = get_relname_relid("attempt", namespace_id);
-	attempt_type = get_rel_type_id(table_id);
-	attempt_array_type = get_array_type(attempt_type);
+	return table_open(get_relname_relid(name, namespace_id),
+					  RowExclusiveLock);
 }
 
+/*
+ * Stores rows at the end of the leaf, and in its index.  Free space further
+ * up is not used: what was recorded since some moment must lie behind what
+ * was recorded before it, for readers of metrics look no further up.
+ */
+static void
+append_rows(ResultRelInfo *rri, EState *estate, TupleTableSlot **slots, int n)
+{
+	table_multi_insert(rri->ri_RelationDesc, slots, n,
+					   GetCurrentCommandId(true), TABLE_INSERT_SKIP_FSM, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		list_free(WoExecInsertIndexTuples(rri, slots[i], estate, NULL));
+		ResetPerTupleExprContext(estate);
+	}
+}
+
+/* Inserts the attempts; SQL would cost half as much again. */
 static void
 insert_attempt_rows(WoRecord **records, int n)
 {
-	Datum	   *rows = palloc(Max(n, 1) * sizeof(Datum));
+	Relation	rel = open_attempt_leaf();
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *rri = makeNode(ResultRelInfo);
+	TupleTableSlot *slots[INSERT_AT_ONCE];
+	int			n_slots = Min(n, INSERT_AT_ONCE);
 	int			n_rows = 0;
-	TupleDesc	desc;
-	Datum		arg;
 
-	find_attempt_type();
-	desc = lookup_rowtype_tupdesc(attempt_type, -1);
+	InitResultRelInfo(rri, rel, 1, NULL, 0);
+	ExecOpenIndices(rri, false);
+	for (int i = 0; i < n_slots; i++)
+		slots[i] = table_slot_create(rel, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		if (records[i]->number > 0)
-			rows[n_rows++] = attempt_row(records[i], desc);
+			fill_attempt(slots[n_rows++], records[i]);
+		if (n_rows == n_slots || (i == n - 1 && n_rows > 0))
+		{
+			append_rows(rri, estate, slots, n_rows);
+			n_rows = 0;
+		}
 	}
-	ReleaseTupleDesc(desc);
-	if (n_rows == 0)
-		return;
-	arg = wo_txn_array(rows, NULL, n_rows, attempt_type);
-	wo_txn_execute(&insert_attempts[wo_ring_attempt_slot()], &arg, NULL);
+	for (int i = 0; i < n_slots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	ExecCloseIndices(rri);
+	FreeExecutorState(estate);
+	table_close(rel, NoLock);
 }
 
 /* Deletes the rows of deliveries that are over. */
