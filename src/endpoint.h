@@ -48,6 +48,8 @@ typedef struct WoEndpoint
 	int			n_delays;		/* of the retry schedule */
 	int64	   *delays_us;
 	double		jitter;
+	int			tier;
+	double		latency_objective_ms;	/* its own, or its tier's */
 	int			max_in_flight;
 	int			prefetch;		/* to hand over beyond that, if it is quick */
 	/* run time */

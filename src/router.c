@@ -63,7 +63,10 @@ static List *seen_changes = NIL;	/* of int64 *: to forget at once */
 	"ARRAY(SELECT (EXTRACT(epoch FROM d) * 1000000)::bigint " \
 	"FROM unnest(e.retry_schedule) WITH ORDINALITY AS u(d, n) ORDER BY n), " \
 	"e.retry_jitter, e.max_in_flight, e.http_version, e.ca_certificates, " \
-	"k.secrets, k.expiries, e.proxy " \
+	"k.secrets, k.expiries, e.proxy, e.tier, " \
+	"(EXTRACT(epoch FROM coalesce(e.latency_objective, " \
+	"(SELECT t.latency_objective FROM webhook_outbox.tier t " \
+	"WHERE t.tier = e.tier))) * 1000)::double precision " \
 	"FROM webhook_outbox.endpoint e, LATERAL (" \
 	"SELECT array_agg(s.secret ORDER BY s.secret_id DESC) AS secrets, " \
 	"array_agg(coalesce(s.expires_at, 'infinity') ORDER BY s.secret_id DESC)" \
@@ -274,6 +277,9 @@ take_endpoint(uint64 row, uint64 first_window)
 	endpoint->jitter = DatumGetFloat8(wo_txn_value(row, 11, &isnull));
 	endpoint->max_in_flight = DatumGetInt32(wo_txn_value(row, 12, &isnull));
 	set_target(endpoint, row);
+	endpoint->tier = DatumGetInt16(wo_txn_value(row, 18, &isnull));
+	endpoint->latency_objective_ms =
+		DatumGetFloat8(wo_txn_value(row, 19, &isnull));
 	endpoint->version++;
 	MemoryContextSwitchTo(caller);
 }

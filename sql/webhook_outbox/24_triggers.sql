@@ -211,6 +211,54 @@ CREATE CONSTRAINT TRIGGER endpoint_after_delete AFTER DELETE ON webhook_outbox.e
   DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
 
+-- tier: its objectives are those of its endpoints, which the dispatcher has to load again
+
+CREATE FUNCTION webhook_outbox.tier_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_message text;
+  v_hint    text;
+BEGIN
+  IF NEW.tier NOT BETWEEN 1 AND 9 THEN
+    v_message := format('tier %s is out of range', NEW.tier);
+    v_hint := 'A tier is a number from 1, which matters most, to 9.';
+  ELSIF char_length(NEW.name) NOT BETWEEN 1 AND 100 OR NEW.name ~ '[[:cntrl:]]|^\s|\s$' THEN
+    v_message := format('%L is not a name for a tier', left(NEW.name, 120));
+    v_hint := 'A name has 1 to 100 characters, no control characters, and no space at either end.';
+  ELSIF NEW.success_objective NOT BETWEEN 0.0001 AND 99.9999 THEN
+    v_message := format('success_objective %s is out of range', NEW.success_objective);
+    v_hint := 'It is in per cent, above 0 and below 100: 99.9 allows one delivery of 1000 to fail.';
+  ELSIF extract(epoch FROM NEW.latency_objective) NOT BETWEEN 0.01 AND 2592000 THEN
+    v_message := format('latency_objective %L is out of range', NEW.latency_objective);
+    v_hint := 'It is 10 ms to 30 days.';
+  ELSE
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = v_message, HINT = v_hint;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.tier_before_write() IS 'trigger: checks a tier';
+CREATE TRIGGER tier_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.tier
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.tier_before_write();
+
+CREATE FUNCTION webhook_outbox.tier_after_update() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted)
+    SELECT p.endpoint_id, p.name, false FROM webhook_outbox.endpoint p
+    WHERE p.tier = NEW.tier AND p.latency_objective IS NULL;
+  PERFORM webhook_outbox.request_wakeup('endpoints');
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.tier_after_update() IS
+  'trigger: tells the dispatcher of a changed latency_objective of endpoints';
+CREATE TRIGGER tier_after_update AFTER UPDATE ON webhook_outbox.tier
+  FOR EACH ROW WHEN (NEW.latency_objective IS DISTINCT FROM OLD.latency_objective)
+  EXECUTE FUNCTION webhook_outbox.tier_after_update();
+
 -- claim: a dump that is loaded under a working dispatcher brings a row of its source, before all that could be sent
 
 CREATE FUNCTION webhook_outbox.claim_after_write() RETURNS trigger
