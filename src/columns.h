@@ -10,7 +10,7 @@
 #ifndef WO_COLUMNS_H
 #define WO_COLUMNS_H
 
-#define WO_MAX_COLUMNS		16
+#define WO_MAX_COLUMNS		17
 
 typedef struct WoColumns
 {

@@ -29,6 +29,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "ring.h"
+#include "rollup.h"
 #include "router.h"
 #include "senders.h"
 #include "settings.h"
@@ -151,6 +152,7 @@ start(MemoryContext context)
 	wo_flight_create(context);
 	wo_flight_resize(wo_max_in_flight);
 	wo_settle_create(d);
+	wo_rollup_create(context);
 	wo_senders_create(my_database);
 	d->reader = wo_reader_create(context);
 	wo_txn_begin("recovering");
@@ -198,6 +200,16 @@ check_claim(WoDispatcher *d)
 				 errhint("Call webhook_outbox.resume_delivery() in it if it should deliver instead of its source.")));
 	d->is_held = !is_ours;
 	d->is_told_held = !is_ours;
+}
+
+/* Of a copy nothing is counted: what it has is not its own. */
+static void
+keep_metrics(WoDispatcher *d)
+{
+	if (d->is_held)
+		wo_rollup_close(0);
+	else if (!d->is_stuck && !d->is_stopping)
+		wo_rollup_keep_open(d->now);
 }
 
 static bool
@@ -385,6 +397,7 @@ run_cycle(WoDispatcher *d)
 	d->now = GetCurrentTimestamp();
 	notice_wants(d);
 	check_claim(d);
+	keep_metrics(d);
 	wo_senders_maintain(d->now, d->is_stopping ? 0 : wo_senders);
 	wo_settle_collect(d);
 	/* Senders get work before the writing starts, and do not wait for it. */

@@ -17,6 +17,7 @@
 #include "dispatcher.h"
 #include "ledger.h"
 #include "miscadmin.h"
+#include "rollup.h"
 #include "router.h"
 #include "senders.h"
 #include "settings.h"
@@ -97,6 +98,8 @@ route(WoDispatcher *d, WoLogEvent *log, uint64 window, WoRecorded *recorded,
 	}
 	else
 		matches = wo_router_match(&log->event);
+	if (matches == NIL && log->only_endpoint_id == 0)
+		wo_rollup_add_untaken(&log->event, d->now);
 	foreach(cell, matches)
 	{
 		WoEndpoint *endpoint = lfirst(cell);

@@ -232,6 +232,13 @@ wo_ring_attempt_slot(void)
 	return attempt_ring.current;
 }
 
+/* Returns that leaf's turn. */
+int64
+wo_ring_attempt_turn(void)
+{
+	return attempt_ring.leaves[attempt_ring.current].turn;
+}
+
 /*
  * Makes the next leaf the current one, in the table and then in shared
  * memory: whatever a backend writes there commits after the table says so.

@@ -30,6 +30,7 @@ extern int	wo_ring_current_event_slot(void);
 extern void wo_ring_load(WoDatabase *database);
 extern const WoLeaf *wo_ring_event_leaves(int *n);
 extern int	wo_ring_attempt_slot(void);
+extern int64 wo_ring_attempt_turn(void);
 extern bool wo_ring_maintain(WoDatabase *database, TimestampTz now,
 							 const char **problem);
 

@@ -37,6 +37,7 @@ bool		wo_maintenance = true;
 int			wo_max_databases = 16;
 int			wo_max_in_flight = 1024;
 int			wo_max_payload = 256;
+int			wo_max_series = 10000;
 int			wo_metrics_retention = 400 * SECS_PER_DAY;
 int			wo_operation_retention = 7 * SECS_PER_DAY;
 int			wo_poll_interval = 1000;
@@ -237,6 +238,10 @@ wo_settings_define(void)
 	define_int("webhook_outbox.max_payload",
 			   "Largest payload of an event that is accepted.",
 			   NULL, &wo_max_payload, 1, 64 * 1024, GUC_UNIT_KB);
+	define_int("webhook_outbox.max_series",
+			   "Combinations of endpoint, type, tenant and source with metrics of their own.",
+			   "Others go to one series of each endpoint, \"(other)\".",
+			   &wo_max_series, 0, 1000000, 0);
 	define_windows();
 	MarkGUCPrefixReserved("webhook_outbox");
 }

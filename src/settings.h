@@ -23,6 +23,7 @@ extern bool wo_maintenance;
 extern int	wo_max_databases;
 extern int	wo_max_in_flight;	/* requests per database */
 extern int	wo_max_payload;		/* kB */
+extern int	wo_max_series;
 extern int	wo_metrics_retention;	/* seconds; read by SQL alone */
 extern int	wo_operation_retention; /* seconds */
 extern int	wo_poll_interval;	/* ms */

@@ -19,6 +19,7 @@
 #include "flight.h"
 #include "ledger.h"
 #include "miscadmin.h"
+#include "rollup.h"
 #include "router.h"
 #include "senders.h"
 #include "txn.h"
@@ -296,7 +297,7 @@ apply_parking(WoDispatcher *d)
 	n_parking = 0;
 }
 
-/* After the commit: memory follows the table. */
+/* After the commit: memory follows the table, and metrics count it. */
 static void
 apply_records(WoDispatcher *d)
 {
@@ -305,6 +306,8 @@ apply_records(WoDispatcher *d)
 		WoRecord   *record = pending[i];
 		WoEndpoint *endpoint = record->delivery->endpoint;
 
+		if (record->number > 0)
+			wo_rollup_add_attempt(record, d->now);
 		if (record->verdict == WO_VERDICT_RETRY)
 			load_not_later_than(d, &endpoint->lanes[WO_LANE_RETRY],
 								record->next_attempt_at);
@@ -363,9 +366,11 @@ write_parking(WoDispatcher *d)
 }
 
 static void
-write_records(WoDispatcher *d, bool with_cursor)
+write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 {
 	wo_txn_begin("recording attempts");
+	if (with_rollup)
+		wo_rollup_write(d->now);
 	if (n_pending > 0)
 		wo_ledger_record(pending, n_pending, d->now);
 	if (n_parking > 0)
@@ -376,6 +381,8 @@ write_records(WoDispatcher *d, bool with_cursor)
 	wo_txn_commit();
 	list_free(gone_endpoints);
 	gone_endpoints = NIL;
+	if (with_rollup)
+		wo_rollup_written();
 }
 
 /* Errors after which the same transaction may well succeed later. */
@@ -406,16 +413,16 @@ become_stuck(WoDispatcher *d, ErrorData *error)
 	wo_registry_set_error(d->database, error->message);
 }
 
-/* Writes; false when the server cannot write now. */
+/* Writes; false when the server cannot write now, or not the rollup. */
 static bool
-try_write(WoDispatcher *d, bool with_cursor)
+try_write(WoDispatcher *d, bool with_cursor, bool with_rollup)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile bool is_written = true;
 
 	PG_TRY();
 	{
-		write_records(d, with_cursor);
+		write_records(d, with_cursor, with_rollup);
 	}
 	PG_CATCH();
 	{
@@ -423,12 +430,15 @@ try_write(WoDispatcher *d, bool with_cursor)
 
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
-		if (!is_passing(error->sqlerrcode))
+		if (!with_rollup && !is_passing(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		wo_txn_abort();
 		MemoryContextSwitchTo(caller);
-		become_stuck(d, error);
+		if (with_rollup)
+			wo_rollup_give_up(error, d->now);
+		else
+			become_stuck(d, error);
 		FreeErrorData(error);
 		is_written = false;
 	}
@@ -436,12 +446,29 @@ try_write(WoDispatcher *d, bool with_cursor)
 	return is_written;
 }
 
-/* When pending records must be written at the latest. */
+/* When pending records or metrics must be written at the latest. */
 TimestampTz
 wo_settle_deadline(void)
 {
-	return !wo_settle_has_pending() ? DT_NOEND :
-		Max(first_pending_at + BATCH_DELAY_US, retry_at);
+	TimestampTz at = wo_rollup_deadline();
+
+	if (wo_settle_has_pending())
+		at = Min(at, first_pending_at + BATCH_DELAY_US);
+	return Max(at, retry_at);
+}
+
+/*
+ * Is it time to write what the metrics have?  Also when the clock was put
+ * back, and at the end of the process.
+ */
+static bool
+is_rollup_due(WoDispatcher *d, bool is_last)
+{
+	TimestampTz deadline = wo_rollup_deadline();
+
+	return wo_rollup_has_facts() &&
+		(d->now >= deadline || deadline - d->now > USECS_PER_MINUTE ||
+		 (is_last && d->is_stopping));
 }
 
 /* Records what is pending if it is time, or is_last; moves the cursor. */
@@ -449,13 +476,16 @@ void
 wo_settle_record(WoDispatcher *d, bool is_last)
 {
 	bool		with_cursor = is_cursor_due(d, is_last);
+	bool		with_rollup = is_rollup_due(d, is_last);
 	bool		is_due = n_pending + n_parking >= BATCH_RECORDS ||
 	d->now >= wo_settle_deadline() ||
 	(is_last && wo_settle_has_pending());
 
-	if (d->now < retry_at || (!is_due && !with_cursor))
+	if (d->now < retry_at || (!is_due && !with_cursor && !with_rollup))
 		return;
-	if (!try_write(d, with_cursor))
+	/* Metrics never keep anything from being recorded. */
+	if (!(with_rollup && try_write(d, with_cursor, true)) &&
+		!try_write(d, with_cursor, false))
 		return;
 	apply_parking(d);
 	apply_records(d);

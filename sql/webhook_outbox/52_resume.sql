@@ -31,6 +31,17 @@ BEGIN
       AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id AND c.endpoint_id = p.endpoint_id);
   GET DIAGNOSTICS v_count = ROW_COUNT;
 
+  -- A dump brings its claim besides the one that was here, and attempts that are in its rollups. Where the files were
+  -- copied, what is not in a rollup is still what open_rollup says.
+  IF (SELECT count(*) > 1 FROM webhook_outbox.claim) THEN
+    UPDATE webhook_outbox.open_rollup o
+      SET since_xid = pg_current_xact_id(), since_at = clock_timestamp(), turn = l.turn, slot = l.slot,
+          first_tid = format('(%s,1)', greatest(pg_relation_size(format('webhook_outbox.attempt_%s', l.slot)::regclass)
+                                                / current_setting('block_size')::bigint - 1, 0))::tid
+    FROM webhook_outbox.ring_leaf l
+    WHERE l.ring = 'attempt' AND l.turn = (SELECT max(m.turn) FROM webhook_outbox.ring_leaf m WHERE m.ring = 'attempt');
+  END IF;
+
   DELETE FROM webhook_outbox.claim;
   INSERT INTO webhook_outbox.claim
     SELECT s.system_identifier, d.oid FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();

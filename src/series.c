@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * series.c
+ *	  The table of series: what metrics tell apart within an endpoint.
+ *
+ * The dispatcher gives them their numbers, and knows all of them: nobody else
+ * writes the table.  In memory their texts are in UTF-8, as events have them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "columns.h"
+#include "mb/pg_wchar.h"
+#include "series.h"
+#include "txn.h"
+#include "utils/builtins.h"
+
+static const Oid series_types[] = {
+	INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID
+};
+static WoStatement insert_series = {
+	"INSERT INTO webhook_outbox.series (series_id, endpoint_id, event_type, "
+	"tenant, source) SELECT * FROM unnest($1, $2, $3, $4, $5)",
+	lengthof(series_types), series_types, NULL
+};
+
+static WoStatement load_series = {
+	"SELECT " WO_SERIES_KEY ", series_id "
+	"FROM webhook_outbox.series", 0, NULL, NULL
+};
+
+enum
+{
+	COL_ENDPOINT_ID = 1, COL_TYPE, COL_TENANT, COL_SOURCE, COL_SERIES_ID
+};
+
+/* Returns a text column in UTF-8, as events have it; NULL when null. */
+static char *
+utf8_text(uint64 row, int column)
+{
+	char	   *value = wo_txn_text(row, column);
+
+	return value ? pg_server_to_any(value, strlen(value), PG_UTF8) : NULL;
+}
+
+/* Reads the key of a row of the last query; its texts are the caller's. */
+void
+wo_series_read_key(uint64 row, WoSeriesKey *key)
+{
+	bool		isnull;
+
+	key->endpoint_id = DatumGetInt64(wo_txn_value(row, COL_ENDPOINT_ID,
+												  &isnull));
+	key->type = utf8_text(row, COL_TYPE);
+	key->tenant = utf8_text(row, COL_TENANT);
+	key->source = utf8_text(row, COL_SOURCE);
+}
+
+/* Reads all series anew, in the open transaction. */
+void
+wo_series_load(WoFacts *facts)
+{
+	uint64		n_rows;
+
+	wo_facts_forget_series(facts);
+	n_rows = wo_txn_query(&load_series, NULL, NULL, 0);
+	for (uint64 row = 0; row < n_rows; row++)
+	{
+		WoSeriesKey key;
+		bool		isnull;
+
+		wo_series_read_key(row, &key);
+		wo_facts_know_series(facts, &key,
+							 DatumGetInt32(wo_txn_value(row, COL_SERIES_ID,
+														&isnull)));
+	}
+}
+
+/* Adds a text of an event, which is in UTF-8, in the server's encoding. */
+static void
+add_utf8(WoColumns *columns, const char *value)
+{
+	char	   *text = value ?
+	pg_any_to_server(value, strlen(value), PG_UTF8) : NULL;
+
+	wo_columns_add(columns, text ? CStringGetTextDatum(text) : (Datum) 0,
+				   text == NULL);
+}
+
+/* Gives a row to each series that has none, in the open transaction. */
+void
+wo_series_store(WoFacts *facts)
+{
+	WoColumns	columns;
+	HASH_SEQ_STATUS scan;
+	WoSeries   *series;
+	Datum		args[WO_MAX_COLUMNS];
+
+	wo_columns_init(&columns, series_types, lengthof(series_types),
+					hash_get_num_entries(facts->series));
+	hash_seq_init(&scan, facts->series);
+	while ((series = hash_seq_search(&scan)) != NULL)
+	{
+		if (series->is_stored)
+			continue;
+		wo_columns_add(&columns, Int32GetDatum(series->series_id), false);
+		wo_columns_add(&columns, Int64GetDatum(series->key.endpoint_id),
+					   false);
+		add_utf8(&columns, series->key.type);
+		add_utf8(&columns, series->key.tenant);
+		add_utf8(&columns, series->key.source);
+		wo_columns_end_row(&columns);
+	}
+	if (columns.n_rows == 0)
+		return;
+	wo_columns_arrays(&columns, args);
+	wo_txn_execute(&insert_series, args, NULL);
+}
+
+/* Once that is committed. */
+void
+wo_series_stored(WoFacts *facts)
+{
+	HASH_SEQ_STATUS scan;
+	WoSeries   *series;
+
+	hash_seq_init(&scan, facts->series);
+	while ((series = hash_seq_search(&scan)) != NULL)
+		series->is_stored = true;
+}
