@@ -206,9 +206,12 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->excerpt_len = 0;
 	transfer->n_body = 0;
 	transfer->n_head = 0;
+	transfer->n_lines = 0;
 	transfer->retry_after[0] = '\0';
 	transfer->has_head = false;
+	transfer->is_coded = false;
 	transfer->was_dialled = false;
+	transfer->was_connected = false;
 	transfer->was_started = false;
 	wo_http_transfer_judge(transfer);
 	transfer->detail[0] = '\0';

@@ -17,7 +17,8 @@
 #include "lib/ilist.h"
 
 #define WO_HTTP_MAX_BODY	(1024 * 1024)	/* of a response; more fails */
-#define WO_HTTP_MAX_HEAD	(64 * 1024) /* of a response; more fails */
+#define WO_HTTP_MAX_HEAD	(64 * 1024) /* bytes of a response's head ... */
+#define WO_HTTP_MAX_LINES	1000	/* ... and lines; more fails */
 
 /* What epoll knows of a descriptor, and what libcurl wants of it. */
 typedef struct WoHttpWatch
@@ -86,9 +87,12 @@ typedef struct WoHttpTransfer
 	int			excerpt_size;	/* of the buffer; set before the request */
 	int64		n_body;			/* bytes */
 	int64		n_head;			/* bytes, all header lines */
+	int			n_lines;		/* of the head, likewise */
 	char		retry_after[64];	/* value of the header; "": none */
 	bool		has_head;		/* up to the empty line that ends it */
+	bool		is_coded;		/* with a transfer coding nobody asked for */
 	bool		was_dialled;	/* netguard permitted an address */
+	bool		was_connected;	/* by TCP, when TLS was to follow */
 	bool		was_started;	/* libcurl got it */
 	bool		is_http;		/* what is dialled gets plain http */
 	bool		is_proxied;		/* what is dialled is a proxy */

@@ -14,6 +14,7 @@
 #include "http_private.h"
 
 #define CUT_OFF		"connection was closed before the answer was complete"
+#define CODED	"answer has a transfer coding that was not asked for"
 
 /* What to add to a text. */
 typedef enum Addition
@@ -52,7 +53,7 @@ static const Meaning meanings[] = {
 	{CURLE_RECV_ERROR, WO_PROTOCOL_ERROR, DETAIL, "answer could not be read"},
 	{CURLE_SEND_ERROR, WO_PROTOCOL_ERROR, DETAIL, "request could not be sent"},
 	{CURLE_WEIRD_SERVER_REPLY, WO_PROTOCOL_ERROR, DETAIL, "answer is not valid HTTP"},
-	{CURLE_BAD_CONTENT_ENCODING, WO_PROTOCOL_ERROR, DETAIL, "answer is not valid HTTP"},
+	{CURLE_BAD_CONTENT_ENCODING, WO_PROTOCOL_ERROR, NOTHING, CODED},
 	{CURLE_HTTP2, WO_PROTOCOL_ERROR, DETAIL, "HTTP/2 error"},
 	{CURLE_HTTP2_STREAM, WO_PROTOCOL_ERROR, DETAIL, "HTTP/2 error"},
 
@@ -104,7 +105,8 @@ judge_answer(WoHttpTransfer *transfer, long status)
 
 /*
  * Say how far a request came that ran out of time.  libcurl leaves the times
- * of phases that were not reached at zero.
+ * of phases that were not reached at zero.  A name that does not resolve is a
+ * DNS error whether the resolver gives up first or we do.
  */
 static WoOutcome
 judge_timeout(WoHttpTransfer *transfer)
@@ -125,13 +127,15 @@ judge_timeout(WoHttpTransfer *transfer)
 		what = "answer was not complete";
 	else if (sent > 0)
 		what = "no answer";
+	else if (transfer->was_connected)
+		what = "TLS handshake was not complete";
 	else if (resolved > 0)
 		what = "connection was not complete";
 	else
 		what = "host name was not resolved";
 	snprintf(transfer->error, sizeof(transfer->error), "%s after %.1f s",
 			 what, total / 1e6);
-	return WO_TIMEOUT;
+	return resolved > 0 ? WO_TIMEOUT : WO_DNS_ERROR;
 }
 
 static WoOutcome
@@ -195,6 +199,10 @@ find_abuse(const WoHttpTransfer *transfer)
 
 	if (transfer->n_head > WO_HTTP_MAX_HEAD)
 		return "head of the answer is longer than 64 kB";
+	if (transfer->n_lines > WO_HTTP_MAX_LINES)
+		return "head of the answer has more than 1000 lines";
+	if (transfer->is_coded)
+		return CODED;
 	if (transfer->n_body > WO_HTTP_MAX_BODY)
 		return "answer is longer than 1 MB";
 

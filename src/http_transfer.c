@@ -20,6 +20,8 @@
 #include "url.h"
 
 #define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
+#define HAPPY_EYEBALLS_MS	200L
+#define DNS_CACHE_S			60L /* names that resolved are not asked again */
 #define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
 
 /*
@@ -134,43 +136,72 @@ wo_http_transfer_judge(WoHttpTransfer *transfer)
 	transfer->verdict = target->verdict;
 }
 
-/* Notes the value of a header line, without white space around it. */
-static void
-note_retry_after(WoHttpTransfer *transfer, const char *value, const char *end)
+/* The value of a header line that has this name; NULL when it has not. */
+static const char *
+find_value(const char *line, size_t len, const char *name, size_t *value_len)
 {
-	size_t		len;
+	const char *value = line + strlen(name);
+	const char *end = line + len;
 
+	if (len <= strlen(name) || pg_strncasecmp(line, name, strlen(name)) != 0)
+		return NULL;
 	while (value < end && (*value == ' ' || *value == '\t'))
 		value++;
 	while (end > value && isspace((unsigned char) end[-1]))
 		end--;
-	len = Min(end - value, sizeof(transfer->retry_after) - 1);
+	*value_len = end - value;
+	return value;
+}
+
+static void
+note_retry_after(WoHttpTransfer *transfer, const char *value, size_t len)
+{
+	len = Min(len, sizeof(transfer->retry_after) - 1);
 	memcpy(transfer->retry_after, value, len);
 	transfer->retry_after[len] = '\0';
 }
 
 /*
+ * libcurl undoes transfer codings that nobody asked for, some with windows of
+ * many megabytes.  No request of ours has a TE header, so none may be used.
+ */
+static bool
+is_permitted_coding(const char *value, size_t len)
+{
+	return (len == 7 && pg_strncasecmp(value, "chunked", len) == 0) ||
+		(len == 8 && pg_strncasecmp(value, "identity", len) == 0);
+}
+
+/*
  * Sees each line of the head.  libcurl takes a head that was cut off for a
- * whole one when the status line is there; hence has_head.
+ * whole one when the status line is there; hence has_head.  It keeps a copy
+ * of each line, hence the limits.
  */
 static size_t
 on_head(char *line, size_t size, size_t n, void *arg)
 {
-	static const char name[] = "retry-after:";
-	const size_t name_len = sizeof(name) - 1;
 	WoHttpTransfer *transfer = arg;
 	size_t		len = size * n;
+	const char *value;
+	size_t		value_len;
 
 	transfer->n_head += len;
-	if (transfer->n_head > WO_HTTP_MAX_HEAD)
+	transfer->n_lines++;
+	if (transfer->n_head > WO_HTTP_MAX_HEAD ||
+		transfer->n_lines > WO_HTTP_MAX_LINES)
 		return 0;
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
 		transfer->has_head = false;
 	else if (line[0] == '\r' || line[0] == '\n')
 		transfer->has_head = true;
-	else if (len > name_len && pg_strncasecmp(line, name, name_len) == 0)
-		note_retry_after(transfer, line + name_len, line + len);
-	return len;
+
+	value = find_value(line, len, "retry-after:", &value_len);
+	if (value != NULL)
+		note_retry_after(transfer, value, value_len);
+	value = find_value(line, len, "transfer-encoding:", &value_len);
+	transfer->is_coded = value != NULL &&
+		!is_permitted_coding(value, value_len);
+	return transfer->is_coded ? 0 : len;
 }
 
 static size_t
@@ -187,6 +218,16 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	return transfer->n_body > WO_HTTP_MAX_BODY ? 0 : len;
 }
 
+/* Sees that a TLS handshake begins: libcurl tells of TCP only with TLS. */
+static CURLcode
+on_tls(CURL *easy, void *context, void *arg)
+{
+	WoHttpTransfer *transfer = arg;
+
+	transfer->was_connected = true;
+	return CURLE_OK;
+}
+
 /* The options that concern the connection; 0, or a libcurl error. */
 static int
 set_connection_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
@@ -201,6 +242,10 @@ set_connection_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT,
 						   (long) (version != CURL_HTTP_VERSION_1_1));
 	rc |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+	/* IPv4 is tried too when IPv6 has not answered by then */
+	rc |= curl_easy_setopt(easy, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS,
+						   HAPPY_EYEBALLS_MS);
+	rc |= curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSLVERSION,
 						   (long) CURL_SSLVERSION_TLSv1_2);
 	/* without a CA path libcurl keeps the bundle parsed between connections */
@@ -268,6 +313,8 @@ set_request_options(CURL *easy, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_URL, target->url);
 	rc |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	rc |= curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+	rc |= curl_easy_setopt(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	rc |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
@@ -290,6 +337,8 @@ set_callbacks(CURL *easy, WoHttp *http, WoHttpTransfer *transfer)
 	rc |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	rc |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+	rc |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 						   wo_http_poll_open);
 	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);

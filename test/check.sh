@@ -27,7 +27,7 @@ for suite in "$@"; do
 			;;
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
 		tap)
-			packages+=(postgresql-NN-cron)
+			packages+=(postgresql-NN-cron libio-socket-ssl-perl)
 			wanted+=(chromium)
 			files+=(test/t/[0-9]*.pl)
 			;;
@@ -37,6 +37,10 @@ for suite in "$@"; do
 			;;
 		*_console.pl)
 			wanted+=(chromium)
+			files+=("$suite")
+			;;
+		*_tls.pl | *_dns.pl)
+			packages+=(libio-socket-ssl-perl)
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;

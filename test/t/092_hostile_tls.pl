@@ -1,0 +1,115 @@
+# A receiver that cannot prove who it is, or does not finish its handshake, gets
+# no event, and the attempt says why; an HTTP/2 receiver that turns requests
+# away ends them in time.
+# Plain SQL cannot show it: it takes receivers with bad certificates.
+use strict;
+use warnings FATAL => 'all';
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Hostile;
+use WebhookOutbox;
+
+eval { require IO::Socket::SSL::Utils; 1 }
+  or plan skip_all => 'IO::Socket::SSL is not installed';
+
+# ---- certificates
+
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my ($ca, $ca_key) = IO::Socket::SSL::Utils::CERT_create(
+	CA => 1,
+	subject => { commonName => 'the CA of this test' });
+my $ca_pem = IO::Socket::SSL::Utils::PEM_cert2string($ca);
+
+# Writes a certificate and its key; returns CERT:KEY.
+sub certificate
+{
+	my ($name, $address, @more) = @_;
+	my ($cert, $key) = IO::Socket::SSL::Utils::CERT_create(
+		subject => { commonName => $name },
+		subjectAltNames => [ [ IP => $address ] ],
+		issuer => [ $ca, $ca_key ],
+		@more);
+
+	IO::Socket::SSL::Utils::PEM_cert2file($cert, "$dir/$name.pem");
+	IO::Socket::SSL::Utils::PEM_key2file($key, "$dir/$name.key");
+	return "$dir/$name.pem:$dir/$name.key";
+}
+
+my $good = certificate('good', '127.0.0.1');
+my %kind = (
+	good => "tls:$good",
+	expired => 'tls:'
+	  . certificate('expired', '127.0.0.1',
+		not_before => time - 7200, not_after => time - 3600),
+	not_yet => 'tls:'
+	  . certificate('not_yet', '127.0.0.1', not_before => time + 3600,
+		not_after => time + 7200),
+	wrong_host => 'tls:' . certificate('wrong_host', '192.0.2.1'),
+	self_signed => 'tls:' . certificate('self_signed', '127.0.0.1',
+		issuer => undef),
+	tls_1_0 => "tls:$good:TLSv1",
+	tls_1_1 => "tls:$good:TLSv1_1",
+	no_tls => 'plain',
+	no_handshake => 'silent',
+	reset => 'rst',
+	goaway => "h2:$good:goaway",
+	refused => "h2:$good:refuse");
+my $hostile = start_hostile(values %kind);
+my $node = start_node();
+
+sub url_of
+{
+	my ($name, $path) = @_;
+
+	return $hostile->url($kind{$name}, $path) =~ s/^http:/https:/r;
+}
+
+# ---- attempts
+
+my $not_accepted = qr/certificate was not accepted: SSL certificate problem: /;
+my %expect = (
+	good => [ 'delivered', 200, '' ],
+	unknown_ca => [ 'tls_error', '', qr/$not_accepted.*issuer.*/ ],
+	expired => [ 'tls_error', '', qr/$not_accepted.*expired/ ],
+	not_yet => [ 'tls_error', '', qr/$not_accepted.*not yet valid/ ],
+	wrong_host => [ 'tls_error', '',
+		qr/certificate was not accepted: .*127\.0\.0\.1.*/ ],
+	self_signed => [ 'tls_error', '', qr/$not_accepted.*self-signed.*/ ],
+	tls_1_0 => [ 'tls_error', '', qr/TLS handshake failed: .*/ ],
+	tls_1_1 => [ 'tls_error', '', qr/TLS handshake failed: .*/ ],
+	no_tls => [ 'tls_error', '', qr/TLS handshake failed: .*/ ],
+	# it may come before the connection counts as open
+	reset => [ 'tls_error|connect_error', '', qr/.+: .+/ ],
+	no_handshake => [ 'timeout', '',
+		qr/TLS handshake was not complete after 5\.\d s/ ]);
+my @trust = (ca_certificates => "\$pem\$$ca_pem\$pem\$");
+
+for my $name (grep { $_ ne 'unknown_ca' } sort keys %expect)
+{
+	add_hostile($node, $name, url_of($name, '/ok'), @trust,
+		$expect{$name}[0] eq 'timeout' ? (timeout => "'5 s'") : ());
+}
+add_hostile($node, 'unknown_ca', url_of('good', '/ok'));
+publish($node, 'order.created');
+wait_for_attempts($node);
+expect_attempts($node, %expect);
+
+# ---- HTTP/2
+
+SKIP:
+{
+	add_hostile($node, $_, url_of($_, '/status/505'), @trust,
+		http_version => "'2'", event_types => "'{h2}'")
+	  for qw(goaway refused);
+	publish($node, 'h2');
+	wait_for_attempts($node);
+	skip 'HTTP/2 is used from libcurl 8.14 on only: it is broken before', 2
+	  if sql_value($node, 'SELECT count(*) FROM webhook_outbox.attempt '
+		  . 'WHERE http_status = 505') ne '0';
+	my $text = qr/(HTTP\/2 error|request could not be sent|answer could not be read).*/;
+	expect_attempts($node,
+		goaway => [ 'protocol_error', '', $text ],
+		refused => [ 'protocol_error', '', $text ]);
+}
+
+finish($node);

@@ -1,0 +1,129 @@
+# Hostile.pm - what the tests of misbehaving receivers share.
+#
+#   my $hostile = start_hostile('plain', 'silent');
+#   my $url = $hostile->url('plain', '/body/endless');
+#   expect_attempts($node, 'name of endpoint' => [ 'outcome', status, qr/text/ ]);
+#
+# hostile.pl says what kinds there are, and what a path does.
+
+package Hostile;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use IPC::Run;
+use Test::More;
+use WebhookOutbox;
+
+our @EXPORT = qw(start_hostile add_hostile wait_for_attempts expect_attempts
+  sender_status);
+
+sub start_hostile
+{
+	my (@kinds) = @_;
+	my ($in, $out) = ('', '');
+	my $run = IPC::Run::start(
+		[ $^X, "$WebhookOutbox::HERE/hostile.pl", @kinds ],
+		'<', \$in, '>', \$out);
+
+	$run->pump until $out =~ /listening on (.*)\n/;
+	my @ports = split / /, $1;
+	my %port;
+	@port{@kinds} = @ports;
+	return bless { run => $run, port => \%port, in => \$in }, 'Hostile';
+}
+
+sub port { return $_[0]{port}{ $_[1] }; }
+
+# Where a kind listens; a path, and another host that leads there.
+sub url
+{
+	my ($self, $kind, $path, $host) = @_;
+	my $scheme = $kind =~ /^(tls|h2)/ ? 'https' : 'http';
+
+	return sprintf '%s://%s:%d%s', $scheme, $host // '127.0.0.1',
+	  $self->port($kind), $path // '/';
+}
+
+# An endpoint that is tried once, with options as create_endpoint's.  Its
+# timeout is ample: a busy machine must not turn other outcomes into timeouts.
+sub add_hostile
+{
+	my ($node, $name, $url, %option) = @_;
+	my $dbname = delete $option{dbname} // 'postgres';
+
+	%option =
+	  (retry_schedule => "'{1h}'", timeout => "'30 s'", %option);
+	$node->safe_psql($dbname,
+		"SELECT webhook_outbox.create_endpoint('$name', '$url'"
+		  . join('', map { ", $_ => $option{$_}" } sort keys %option)
+		  . ')');
+	return;
+}
+
+# A check that passes once every endpoint has had an attempt.
+sub wait_for_attempts
+{
+	my ($node) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_for_sql(
+		$node, q(
+		SELECT count(*) = 0 FROM webhook_outbox.endpoint e
+		WHERE NOT EXISTS (SELECT FROM webhook_outbox.attempt a
+		  WHERE a.endpoint_id = e.endpoint_id)),
+		'every endpoint got its attempt');
+}
+
+# Checks of the only attempt of each endpoint: outcome, status ('': none) and
+# text (regular expressions), and that it was over when it had to be.
+sub expect_attempts
+{
+	my ($node, %expect) = @_;
+	my %got = map { my ($name, @rest) = split /\|/, $_, 4; $name => \@rest }
+	  split /\n/, sql_value(
+		$node, q(
+		SELECT name, outcome, http_status, error
+		FROM webhook_outbox.attempt
+		  JOIN webhook_outbox.endpoint USING (endpoint_id)));
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	for my $name (sort keys %expect)
+	{
+		my ($outcome, $status, $text) = @{ $expect{$name} };
+		my ($is_outcome, $is_status, $is_text) = @{ $got{$name} // [] };
+
+		subtest "$name is $outcome" => sub {
+			like($is_outcome, qr/^(?:$outcome)$/, 'the outcome');
+			like($is_status, qr/^(?:$status)$/, 'the status');
+			like($is_text, qr/^$text$/, 'the text');
+		};
+	}
+	is( sql_value(
+			$node, q(
+			SELECT string_agg(format('%s: %s ms', name, total_ms), ', ')
+			FROM webhook_outbox.attempt a
+			  JOIN webhook_outbox.endpoint e USING (endpoint_id)
+			WHERE total_ms > extract(epoch FROM e.timeout) * 1000 + 1000)),
+		'', 'none took longer than its endpoint permits');
+	return;
+}
+
+# A number of the senders' /proc/PID/status, e.g. VmHWM (kB) or Threads; the sum.
+sub sender_status
+{
+	my ($node, $field) = @_;
+	my $sum = 0;
+
+	for my $pid (split /\n/,
+		sql_value($node, q(SELECT pid FROM webhook_outbox.worker_status
+		WHERE process = 'sender')))
+	{
+		open my $fh, '<', "/proc/$pid/status" or next;
+		/^$field:\s+(\d+)/ and $sum += $1 while <$fh>;
+	}
+	return $sum;
+}
+
+1;
