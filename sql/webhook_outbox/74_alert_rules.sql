@@ -210,6 +210,9 @@ BEGIN
   ELSIF p_rule.endpoint IS NOT NULL AND p_rule.scope <> 'endpoint' THEN
     v_message := format('a rule of scope %s has no endpoint', p_rule.scope);
     v_hint := 'Leave endpoint NULL, or use scope endpoint.';
+  ELSIF char_length(p_rule.description) > 1000 THEN
+    v_message := format('description of alert rule "%s" has %s characters', p_rule.name, char_length(p_rule.description));
+    v_hint := 'It is part of each message, 1000 characters are the most.';
   ELSIF octet_length(p_rule.notify_channel) NOT BETWEEN 1 AND 63 THEN
     v_message := format('notify_channel %L is not the name of a channel', left(p_rule.notify_channel, 80));
     v_hint := 'It has 1 to 63 bytes, as in LISTEN channel; NULL means: no NOTIFY.';

@@ -209,37 +209,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_outbox.queue_growth_readings() IS 'queue_growth of each endpoint and overall; samples are the minutes that were sampled';
 
-CREATE FUNCTION webhook_outbox.alert_readings(
-  OUT signal text, OUT scope text, OUT subject text, OUT endpoint_id bigint, OUT time_window text,
-  OUT value double precision, OUT samples bigint) RETURNS SETOF record
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off
-AS $$
-#variable_conflict use_column
-DECLARE
-  v_scope text;
-BEGIN
-  -- the scope as a constant: the view then computes no other
-  FOR v_scope IN SELECT DISTINCT r.scope FROM webhook_outbox.alert_rule r WHERE r.enabled LOOP
-    RETURN QUERY EXECUTE format(
-      'SELECT s.signal, s.scope, s.subject, s.endpoint_id, s.time_window, s.value, s.samples
-       FROM webhook_outbox.signal s
-       WHERE s.scope = %1$L AND (s.signal, s.time_window) IN (
-         SELECT r.signal, w FROM webhook_outbox.alert_rule r, unnest(ARRAY[r.time_window, r.second_window]) w
-         WHERE r.enabled AND r.scope = %1$L)', v_scope);
-  END LOOP;
-  IF EXISTS (SELECT FROM webhook_outbox.alert_rule r WHERE r.enabled AND r.signal = 'burn_rate') THEN
-    RETURN QUERY SELECT 'burn_rate', b.* FROM webhook_outbox.burn_readings() b;
-  END IF;
-  IF EXISTS (SELECT FROM webhook_outbox.alert_rule r WHERE r.enabled AND r.signal = 'queue_growth') THEN
-    RETURN QUERY SELECT 'queue_growth', q.* FROM webhook_outbox.queue_growth_readings() q;
-  END IF;
-  RETURN QUERY SELECT m.signal, 'system', '', NULL::bigint, 'now', m.value, m.samples
-    FROM webhook_outbox.maintenance_readings() m
-    WHERE NOT EXISTS (SELECT FROM webhook_outbox.signal_definition d WHERE d.signal = m.signal);
-END
-$$;
-COMMENT ON FUNCTION webhook_outbox.alert_readings() IS 'the present values of all signals that enabled rules name';
-
 -- Of a server that was down, or an extension made a moment ago, nobody could expect that it ran.
 
 CREATE FUNCTION webhook_outbox.maintenance_readings(OUT signal text, OUT value double precision, OUT samples bigint)
@@ -255,3 +224,49 @@ AS $$
     ('maintenance_failures', s.failing)) v (signal, value)
 $$;
 COMMENT ON FUNCTION webhook_outbox.maintenance_readings() IS 'maintenance_age and maintenance_failures; samples are the steps';
+
+CREATE FUNCTION webhook_outbox.server_readings(OUT signal text, OUT value double precision, OUT samples bigint)
+  RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT m.signal, m.value, m.samples FROM webhook_outbox.maintenance_readings() m
+    WHERE NOT EXISTS (SELECT FROM webhook_outbox.signal_definition d WHERE d.signal = m.signal);
+  RETURN QUERY SELECT s.signal, s.value, s.samples FROM webhook_outbox.system_signals() s;
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+  -- not preloaded: no dispatcher can run, and that is what there is to say
+  RETURN QUERY SELECT m.signal, m.value, m.samples FROM webhook_outbox.maintenance_readings() m
+    UNION ALL SELECT 'dispatcher_missing', 1, 1;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.server_readings() IS 'the present values of the signals of scope system';
+
+CREATE FUNCTION webhook_outbox.alert_readings(
+  OUT signal text, OUT scope text, OUT subject text, OUT endpoint_id bigint, OUT time_window text,
+  OUT value double precision, OUT samples bigint) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  v_scope text;
+BEGIN
+  -- the scope as a constant: the view then computes no other
+  FOR v_scope IN SELECT DISTINCT r.scope FROM webhook_outbox.alert_rule r WHERE r.enabled AND r.scope <> 'system' LOOP
+    RETURN QUERY EXECUTE format(
+      'SELECT s.signal, s.scope, s.subject, s.endpoint_id, s.time_window, s.value, s.samples
+       FROM webhook_outbox.signal s
+       WHERE s.scope = %1$L AND (s.signal, s.time_window) IN (
+         SELECT r.signal, w FROM webhook_outbox.alert_rule r, unnest(ARRAY[r.time_window, r.second_window]) w
+         WHERE r.enabled AND r.scope = %1$L)', v_scope);
+  END LOOP;
+  IF EXISTS (SELECT FROM webhook_outbox.alert_rule r WHERE r.enabled AND r.signal = 'burn_rate') THEN
+    RETURN QUERY SELECT 'burn_rate', b.* FROM webhook_outbox.burn_readings() b;
+  END IF;
+  IF EXISTS (SELECT FROM webhook_outbox.alert_rule r WHERE r.enabled AND r.signal = 'queue_growth') THEN
+    RETURN QUERY SELECT 'queue_growth', q.* FROM webhook_outbox.queue_growth_readings() q;
+  END IF;
+  RETURN QUERY SELECT s.signal, 'system', '', NULL::bigint, 'now', s.value, s.samples FROM webhook_outbox.server_readings() s;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.alert_readings() IS 'the present values of all signals that enabled rules name';

@@ -106,17 +106,23 @@ BEGIN
     'message', p_alert.message, 'signal', v_rule.signal, 'time_window', v_rule.time_window, 'value', p_alert.value,
     'threshold', v_rule.threshold, 'samples', p_alert.samples, 'since', p_alert.since, 'fired_at', p_alert.fired_at,
     'resolved_at', CASE WHEN p_change = 'resolved' THEN p_at END, 'reason', p_reason, 'incident_id', p_alert.incident_id);
-  INSERT INTO webhook_outbox.event (type, tenant, endpoint_id, source, payload)
-    SELECT v_type, p.tenant, p.endpoint_id, 'webhook_outbox', v_payload
-    FROM webhook_outbox.endpoint p
-    WHERE webhook_outbox.type_matches(p.event_types, v_type)
-      AND (p.tenant IS NULL OR p.tenant = p_alert.tenant)
-      AND CASE WHEN p_alert.endpoint_id IS NOT NULL THEN p.endpoint_id <> p_alert.endpoint_id
-               ELSE NOT EXISTS (SELECT FROM webhook_outbox.alert_state a
-                                WHERE a.endpoint_id = p.endpoint_id AND a.state = 'firing') END;
-  IF v_rule.notify_channel IS NOT NULL THEN
-    PERFORM pg_notify(v_rule.notify_channel, v_payload::text);
-  END IF;
+  BEGIN
+    INSERT INTO webhook_outbox.event (type, tenant, endpoint_id, source, payload)
+      SELECT v_type, p.tenant, p.endpoint_id, 'webhook_outbox', v_payload
+      FROM webhook_outbox.endpoint p
+      WHERE webhook_outbox.type_matches(p.event_types, v_type)
+        AND (p.tenant IS NULL OR p.tenant = p_alert.tenant)
+        AND CASE WHEN p_alert.endpoint_id IS NOT NULL THEN p.endpoint_id <> p_alert.endpoint_id
+                 ELSE NOT EXISTS (SELECT FROM webhook_outbox.alert_state a
+                                  WHERE a.endpoint_id = p.endpoint_id AND a.state = 'firing') END;
+    IF v_rule.notify_channel IS NOT NULL THEN
+      PERFORM pg_notify(v_rule.notify_channel, v_payload::text);
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    -- a payload that is too long, or a full notification queue, must not keep other alerts from being evaluated
+    RAISE WARNING USING MESSAGE = format('webhook_outbox could not tell of alert "%s": %s', p_alert.rule, SQLERRM),
+      HINT = 'It is in webhook_outbox.alert_history all the same.';
+  END;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.announce_alert(webhook_outbox.alert_state, text, text, timestamptz) IS
@@ -374,10 +380,7 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY
-  WITH reading AS MATERIALIZED (
-    SELECT s.signal, s.value, s.samples FROM webhook_outbox.system_signals() s
-    UNION ALL
-    SELECT m.signal, m.value, m.samples FROM webhook_outbox.maintenance_readings() m),
+  WITH reading AS MATERIALIZED (SELECT * FROM webhook_outbox.server_readings()),
   late AS (
     SELECT now() - m.value * interval '1 second' AS since
     FROM reading m JOIN webhook_outbox.alert_rule r ON r.signal = m.signal AND r.enabled

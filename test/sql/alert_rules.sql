@@ -73,6 +73,7 @@ UPDATE webhook_outbox.alert_rule SET endpoint = 'billing' WHERE name = 'success_
 UPDATE webhook_outbox.alert_rule SET endpoint = 'nobody' WHERE name = 'success_low';
 UPDATE webhook_outbox.alert_rule SET notify_channel = '' WHERE name = 'success_low';
 UPDATE webhook_outbox.alert_rule SET notify_channel = repeat('x', 64) WHERE name = 'success_low';
+UPDATE webhook_outbox.alert_rule SET description = repeat('x', 1001) WHERE name = 'success_low';
 
 -- Refused: silence.
 SELECT webhook_outbox.silence_alert('nothing', NULL, now() + interval '1 hour', 'x');

@@ -156,6 +156,16 @@ SELECT * FROM pg_temp.at('1 min');
 TABLE told;
 ROLLBACK TO s;
 
+-- What cannot be told does not keep the rest from being evaluated.
+SELECT pg_temp.only('dead_letters');
+CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room left'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON webhook_outbox.event FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse();
+SELECT pg_temp.record('crm', '1 min', 5, 5, 0, 0, 5), pg_temp.record('billing', '1 min', 5, 5, 0, 0, 5);
+SELECT webhook_outbox.evaluate_alerts(now());
+SELECT webhook_outbox.evaluate_alerts(now() + interval '1 min') AS not_tried_again;
+SELECT after, subject, state FROM history;
+ROLLBACK TO s;
+
 -- Silence: nobody is told, until it ends; what nobody was told of is not resolved for them either.
 SELECT pg_temp.only('dead_letters');
 SELECT webhook_outbox.silence_alert('dead_letters', 'crm', now() + interval '30 min', 'they move') IS NOT NULL AS is_silenced;
