@@ -36,6 +36,8 @@ CREATE TABLE webhook_outbox.endpoint_rollup (
   http            bytea NOT NULL
 );
 CREATE INDEX endpoint_rollup_bucket ON webhook_outbox.endpoint_rollup (resolution, bucket);
+CREATE INDEX endpoint_rollup_success ON webhook_outbox.endpoint_rollup (endpoint_id, resolution, bucket DESC)
+  WHERE delivered + redelivered > 0;
 COMMENT ON TABLE webhook_outbox.endpoint_rollup IS 'what was recorded of an endpoint in one minute, hour or day (UTC); rows of the same bucket add up';
 COMMENT ON COLUMN webhook_outbox.endpoint_rollup.bucket IS 'start of the minute, hour or day in which it was recorded';
 COMMENT ON COLUMN webhook_outbox.endpoint_rollup.resolution IS 'minutes that the row covers: 1, 60 or 1440';

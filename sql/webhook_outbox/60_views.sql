@@ -191,55 +191,6 @@ COMMENT ON COLUMN webhook_outbox.event_status.attempts IS 'attempts made, of all
 COMMENT ON COLUMN webhook_outbox.event_status.next_attempt_at IS 'when the next delivery is tried again';
 COMMENT ON COLUMN webhook_outbox.event_status.last_attempt_at IS 'when the last attempt started';
 
--- The last failure of a healthy endpoint lies far back in attempt; no row is in this index that was delivered.
-CREATE INDEX attempt_failed ON webhook_outbox.attempt (endpoint_id, started_at) WHERE outcome <> 'delivered';
-
-CREATE VIEW webhook_outbox.endpoint_status AS
-  SELECT p.endpoint_id, p.name,
-         CASE WHEN p.disabled_at IS NOT NULL THEN 'disabled'
-              WHEN NOT p.enabled THEN 'paused'
-              WHEN w.retrying > 0 AND (s.started_at IS NULL OR f.started_at > s.started_at) THEN 'failing'
-              WHEN n.pending + w.parked + w.retrying > 0 THEN 'delivering'
-              ELSE 'idle' END AS state,
-         p.tier, n.pending + w.parked AS pending, w.retrying, l.dead_letters, w.next_attempt_at,
-         least(n.oldest_at, w.oldest_at) AS waiting_since,
-         s.started_at AS last_success_at, f.started_at AS last_failure_at,
-         f.http_status AS last_failure_status, coalesce(p.disabled_reason, f.error) AS last_error
-  FROM webhook_outbox.endpoint p
-  LEFT JOIN (
-    SELECT d.endpoint_id AS of_endpoint, count(*) AS pending, min(d.created_at) AS oldest_at
-    FROM webhook_outbox.new_delivery d GROUP BY d.endpoint_id) x ON x.of_endpoint = p.endpoint_id
-  CROSS JOIN LATERAL (SELECT coalesce(x.pending, 0) AS pending, x.oldest_at) n
-  CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE d.state = 'parked') AS parked,
-           count(*) FILTER (WHERE d.state = 'retrying') AS retrying,
-           min(d.next_attempt_at) FILTER (WHERE d.state = 'retrying') AS next_attempt_at,
-           to_timestamp(('x' || min(left(replace(d.event_id::text, '-', ''), 12)))::bit(48)::bigint / 1000.0) AS oldest_at
-    FROM webhook_outbox.delivery d WHERE d.endpoint_id = p.endpoint_id AND d.state IN ('parked', 'retrying')) w
-  CROSS JOIN LATERAL (
-    SELECT count(*) AS dead_letters FROM webhook_outbox.dead_letter d WHERE d.endpoint_id = p.endpoint_id) l
-  LEFT JOIN LATERAL (
-    SELECT a.started_at FROM webhook_outbox.attempt a
-    WHERE a.endpoint_id = p.endpoint_id AND a.outcome = 'delivered' ORDER BY a.event_id DESC LIMIT 1) s ON true
-  LEFT JOIN LATERAL (
-    SELECT a.started_at, a.http_status, a.error FROM webhook_outbox.attempt a
-    WHERE a.endpoint_id = p.endpoint_id AND a.outcome <> 'delivered' ORDER BY a.started_at DESC LIMIT 1) f ON true;
-COMMENT ON VIEW webhook_outbox.endpoint_status IS 'how each endpoint is doing, what waits for it, its last success and failure';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.endpoint_id IS 'which endpoint';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.name IS 'its name';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.state IS
-  'idle (nothing waits), delivering, failing (the last attempt failed, retries wait), paused, or disabled (by HTTP 410)';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.tier IS 'how much it matters';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.pending IS 'deliveries not begun, in flight or waiting for their turn';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.retrying IS 'deliveries that failed and will be tried again';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.dead_letters IS 'deliveries given up, to be sent again or discarded';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.next_attempt_at IS 'when the next retry is due';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.waiting_since IS 'when the oldest event was inserted that waits or is tried again';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.last_success_at IS 'start of the attempt that delivered the newest event delivered so far';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_at IS 'start of the last attempt that failed';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_status IS 'HTTP status of that one; NULL: no response';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.last_error IS 'why it is disabled, or else the error of the last attempt that failed';
-
 CREATE VIEW webhook_outbox.worker_status AS
   SELECT w.process, w.database, w.number, w.pid, w.expected, w.is_running, w.state, w.running_since, w.in_flight,
          w.delivered, w.failed, round(w.per_second::numeric, 1)::double precision AS per_second, w.restarts, w.last_error, w.last_error_at

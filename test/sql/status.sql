@@ -42,6 +42,8 @@ SELECT new_events, parked, retrying, due_now, waiting_since IS NOT NULL AS waits
 UPDATE webhook_outbox.cursor SET (old_snapshot, new_snapshot) =
   (SELECT s, s FROM format('%1$s:%1$s:', pg_current_xact_id()::text::bigint + 1) f, CAST(f AS pg_snapshot) s);
 TABLE deliveries;
+-- what this transaction writes is in no rollup yet, whatever a dispatcher that starts meanwhile thinks
+UPDATE webhook_outbox.open_rollup SET since_xid = pg_current_xact_id();
 INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, next_attempt_at, outcome, error)
 VALUES (:'order_id', :all_id, 1, 200, 0, now(), NULL, 'delivered', NULL),
        (:'order_id', :orders_id, 1, 503, 0, now(), now() + '5 s', 'http_error', 'HTTP 503'),
