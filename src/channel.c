@@ -265,32 +265,72 @@ put_text(StringInfo out, const char *text)
 		appendBinaryStringInfo(out, (char *) &none, sizeof(none));
 }
 
+/*
+ * Raises an error unless a message is as its writer makes them.  One that is
+ * not can only come from a bug or from damaged memory; to raise an error ends
+ * this process in an orderly way, to follow such a message would end all.
+ */
+static void
+require(bool is_sound)
+{
+	if (!is_sound)
+		elog(ERROR, "malformed message between dispatcher and sender");
+}
+
 static void
 get(Cursor *cursor, void *to, Size len)
 {
-	if (len > cursor->end - cursor->at)
-		elog(ERROR, "truncated message between dispatcher and sender");
+	require(len <= cursor->end - cursor->at);
 	memcpy(to, cursor->at, len);
 	cursor->at += len;
 }
 
+/* Nothing may be left when all has been read. */
+static void
+end_reading(const Cursor *cursor)
+{
+	require(cursor->at == cursor->end);
+}
+
 /* Returns bytes in the message, NUL-terminated; NULL as put_text says. */
+static const char *
+get_optional(Cursor *cursor, uint32 *len)
+{
+	const char *bytes;
+
+	get(cursor, len, sizeof(*len));
+	if (*len == PG_UINT32_MAX)
+		return NULL;
+	require(*len < cursor->end - cursor->at);
+	bytes = cursor->at;
+	require(bytes[*len] == '\0');
+	cursor->at += *len + 1;
+	return bytes;
+}
+
 static const char *
 get_bytes(Cursor *cursor, uint32 *len)
 {
-	const char *bytes;
-	uint32		n;
+	const char *bytes = get_optional(cursor, len);
 
-	get(cursor, &n, sizeof(n));
-	if (len)
-		*len = n;
-	if (n == PG_UINT32_MAX)
-		return NULL;
-	if (n >= cursor->end - cursor->at)
-		elog(ERROR, "truncated message between dispatcher and sender");
-	bytes = cursor->at;
-	cursor->at += n + 1;
+	require(bytes != NULL);
 	return bytes;
+}
+
+static const char *
+get_optional_text(Cursor *cursor)
+{
+	uint32		len;
+
+	return get_optional(cursor, &len);
+}
+
+static const char *
+get_text(Cursor *cursor)
+{
+	uint32		len;
+
+	return get_bytes(cursor, &len);
 }
 
 static void
@@ -309,12 +349,16 @@ static void
 get_target(Cursor *cursor, WoTarget *target)
 {
 	get(cursor, target, sizeof(WoTarget));
-	target->url = get_bytes(cursor, NULL);
-	target->headers = get_bytes(cursor, NULL);
-	target->ca_pem = get_bytes(cursor, NULL);
-	target->proxy = get_bytes(cursor, NULL);
+	require((uint32) target->format <= WO_FORMAT_CLOUDEVENTS_BINARY);
+	require((uint32) target->n_keys <= WO_MAX_KEYS);
+	/* any other byte is no bool, and what reads it may do as it likes */
+	require(*(const uint8 *) &target->is_http2 <= 1);
+	target->url = get_text(cursor);
+	target->headers = get_text(cursor);
+	target->ca_pem = get_optional_text(cursor);
+	target->proxy = get_optional_text(cursor);
 	for (int i = 0; i < target->n_keys; i++)
-		target->keys[i].secret = get_bytes(cursor, NULL);
+		target->keys[i].secret = get_text(cursor);
 }
 
 static void
@@ -332,10 +376,10 @@ static void
 get_event(Cursor *cursor, WoEvent *event)
 {
 	get(cursor, event, sizeof(WoEvent));
-	event->type = get_bytes(cursor, NULL);
-	event->tenant = get_bytes(cursor, NULL);
-	event->source = get_bytes(cursor, NULL);
-	event->headers = get_bytes(cursor, NULL);
+	event->type = get_text(cursor);
+	event->tenant = get_optional_text(cursor);
+	event->source = get_optional_text(cursor);
+	event->headers = get_text(cursor);
 	event->payload = get_bytes(cursor, &event->payload_len);
 }
 
@@ -457,6 +501,7 @@ wo_channel_receive_order(WoChannel *channel, WoOrder *order)
 		return status;
 	memset(order, 0, sizeof(WoOrder));
 	get(&cursor, &order->kind, sizeof(order->kind));
+	require((uint32) order->kind <= WO_ORDER_STOP);
 	get(&cursor, &order->slot, sizeof(order->slot));
 	get(&cursor, &order->generation, sizeof(order->generation));
 	get(&cursor, &order->endpoint_id, sizeof(order->endpoint_id));
@@ -464,6 +509,7 @@ wo_channel_receive_order(WoChannel *channel, WoOrder *order)
 		get_target(&cursor, &order->target);
 	if (order->kind == WO_ORDER_SEND)
 		get_event(&cursor, &order->event);
+	end_reading(&cursor);
 	return WO_CHANNEL_OK;
 }
 
@@ -477,7 +523,9 @@ wo_channel_receive_result(WoChannel *channel, WoResult *result)
 	if (status != WO_CHANNEL_OK)
 		return status;
 	get(&cursor, result, sizeof(WoResult));
-	result->error = get_bytes(&cursor, NULL);
+	require((uint32) result->outcome < WO_N_OUTCOMES);
+	result->error = get_text(&cursor);
 	result->response = get_bytes(&cursor, &result->response_len);
+	end_reading(&cursor);
 	return WO_CHANNEL_OK;
 }
