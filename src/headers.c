@@ -13,7 +13,7 @@
 
 #include "headers.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
+#include "text.h"
 
 #define MAX_NAME_LEN	100		/* bytes */
 #define MAX_LINES_LEN	8192	/* bytes; most servers refuse more */
@@ -77,20 +77,11 @@ is_printable(const char *value, int len)
 	return true;
 }
 
-/* A name as a message may show it: cut, and on one line. */
 static char *
 shown_name(const JsonbValue *name)
 {
-	int			len = pg_mbcliplen(name->val.string.val,
-								   name->val.string.len, MAX_NAME_LEN);
-	char	   *shown = pnstrdup(name->val.string.val, len);
-
-	for (char *p = shown; *p; p++)
-	{
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
-			*p = '?';
-	}
-	return shown;
+	return wo_text_shown(name->val.string.val, name->val.string.len,
+						 MAX_NAME_LEN);
 }
 
 static bool
@@ -117,7 +108,7 @@ judge_header(const JsonbValue *name, const JsonbValue *value,
 					  "Names are letters, digits and any of !#$%&'*+-.^_`|~, without spaces.");
 	if (len > MAX_NAME_LEN)
 		return refuse(problem, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-					  psprintf("name of header \"%s...\" is too long",
+					  psprintf("name of header \"%s\" is too long",
 							   shown_name(name)),
 					  "At most 100 characters are allowed.");
 	if (is_owned(text, len))

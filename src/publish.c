@@ -31,6 +31,7 @@
 #include "registry.h"
 #include "ring.h"
 #include "settings.h"
+#include "text.h"
 #include "txn.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -135,7 +136,9 @@ check_type(HeapTuple row, TupleDesc desc, bool has_endpoint)
 	if (problem)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid event type \"%s\": %s", type, problem),
+				 errmsg("invalid event type \"%s\": %s",
+						wo_text_shown(type, strlen(type), MAX_LABEL_LEN),
+						problem),
 				 hint ? errhint("%s", hint) : 0));
 	if (!has_endpoint && strncmp(type, WO_RESERVED_PREFIX,
 								 strlen(WO_RESERVED_PREFIX)) == 0)

@@ -17,17 +17,34 @@
 #include "text.h"
 #include "utils/builtins.h"
 
+/* Is this a control character beyond ASCII, U+0080 to U+009F? */
+static bool
+is_c1_control(int encoding, const char *bytes, int n)
+{
+	unsigned char last = (unsigned char) bytes[n - 1];
+
+	if (last < 0x80 || last > 0x9f)
+		return false;
+	if (n == 2)
+		return encoding == PG_UTF8 && (unsigned char) bytes[0] == 0xc2;
+	/* other encodings of one byte have printable characters there */
+	return n == 1 &&
+		((encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
+		 (encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8));
+}
+
 /* How many bytes of a valid, harmless character stand here; 0: none. */
 static int
 char_len(const char *bytes, int len)
 {
 	unsigned char c = (unsigned char) *bytes;
+	int			encoding = GetDatabaseEncoding();
 	int			n;
 
 	if (!IS_HIGHBIT_SET(c))
 		return (c >= ' ' && c != 0x7f) || c == '\t' || c == '\n' ? 1 : 0;
-	n = pg_encoding_verifymbchar(GetDatabaseEncoding(), bytes, len);
-	return Max(n, 0);
+	n = pg_encoding_verifymbchar(encoding, bytes, len);
+	return n <= 0 || is_c1_control(encoding, bytes, n) ? 0 : n;
 }
 
 /* Returns a palloc'd text of any bytes. */
@@ -51,4 +68,22 @@ wo_text_from_bytes(const char *bytes, int len)
 	result = cstring_to_text_with_len(buf.data, buf.len);
 	pfree(buf.data);
 	return result;
+}
+
+/*
+ * Returns a text as a message may show it, palloc'd: on one line, cut to max
+ * bytes.  It is valid in the database's encoding.
+ */
+char *
+wo_text_shown(const char *text, size_t len, int max)
+{
+	int			n = pg_mbcliplen(text, (int) len, max);
+	char	   *shown = pnstrdup(text, n);
+
+	for (char *p = shown; *p; p++)
+	{
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			*p = '?';
+	}
+	return n < (int) len ? psprintf("%s...", shown) : shown;
 }

@@ -13,5 +13,6 @@
 #include "c.h"
 
 extern text * wo_text_from_bytes(const char *bytes, int len);
+extern char *wo_text_shown(const char *text, size_t len, int max);
 
 #endif							/* WO_TEXT_H */

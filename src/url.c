@@ -16,7 +16,7 @@
 #include <curl/curl.h>
 #include <netinet/in.h>
 
-#include "mb/pg_wchar.h"
+#include "text.h"
 #include "url.h"
 
 #define SHOWN_LEN		100		/* bytes of a URL in a message */
@@ -257,25 +257,21 @@ wo_url_judge(const WoNetguard *guard, const char *url, bool is_proxied)
 char *
 wo_url_shown(const char *url)
 {
-	const char *host = strstr(url, "//");
+	const char *rest = after_scheme(url);
 	size_t		len = strcspn(url, "?#");
-	const char *at = NULL;
 	char	   *shown;
 
-	host = host != NULL ? host + 2 : url;
-	if (host < url + len)
-		at = memchr(host, '@', strcspn(host, "/?#"));
-	len = pg_mbcliplen(url, len, Max(SHOWN_LEN, host - url));
-	if (at != NULL)
-		shown = psprintf("%.*s...", (int) (host - url), url);
-	else
-		shown = psprintf("%.*s%s", (int) len, url, url[len] ? "..." : "");
-	for (char *p = shown; *p; p++)
-	{
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
-			*p = '?';
-	}
-	return shown;
+	/*
+	 * An @ follows a password, somewhere: which part it is cannot be told
+	 * from a URL that may be malformed, as one is with a / in its password.
+	 */
+	if (strchr(url, '@') != NULL)
+		return rest != NULL ? psprintf("%.*s...", (int) (rest - url), url) :
+			pstrdup("...");
+	shown = wo_text_shown(url, len, SHOWN_LEN);
+	if (url[len] == '\0' || len > SHOWN_LEN)
+		return shown;
+	return psprintf("%s...", shown);
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "mb/pg_wchar.h"
 #include "request.h"
 #include "signature.h"
+#include "text.h"
 #include "url.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -26,6 +27,7 @@
 #include "utils/uuid.h"
 
 #define N_RENDERED		4		/* columns of render_request */
+#define MAX_SHOWN		300		/* bytes of a pattern in a message */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_headers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_secret);
@@ -78,8 +80,9 @@ check_pattern(const char *pattern)
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid pattern of event types \"%.300s\": %s",
-						pattern, problem),
+				 errmsg("invalid pattern of event types \"%s\": %s",
+						wo_text_shown(pattern, strlen(pattern), MAX_SHOWN),
+						problem),
 				 errhint("%s", hint)));
 }
 
