@@ -142,12 +142,16 @@ wo_histogram_add(WoHistogram *histogram, double ms)
 	add_to_bucket(histogram, bucket_of(whole_us(ms)), 1);
 }
 
-/* Adds all that another histogram has. */
+/* Adds all that another histogram has; too many are an error. */
 void
 wo_histogram_combine(WoHistogram *into, const WoHistogram *from)
 {
 	if (from->n_counts == 0)
 		return;
+	if (from->total > (uint64) PG_INT64_MAX - into->total)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("histograms have too many values to be joined")));
 	cover(into, from->first, from->first + from->n_counts - 1);
 	for (int i = 0; i < from->n_counts; i++)
 		into->counts[from->first - into->first + i] += from->counts[i];
@@ -299,7 +303,9 @@ wo_histogram_quantile(const WoHistogram *histogram, double q)
 	double		next;
 
 	Assert(histogram->total > 0 && q >= 0 && q <= 1);
-	values_at(histogram, (uint64) rank, &value, &next);
+	/* of more than 2^53 values, ranks are rounded, the last one up */
+	values_at(histogram, Min((uint64) rank, histogram->total - 1), &value,
+			  &next);
 	return value + (position - rank) * (next - value);
 }
 
@@ -322,5 +328,6 @@ wo_histogram_count_below(const WoHistogram *histogram, double ms)
 			break;
 		n += histogram->counts[i] * Min(1, (us - lower) / (upper - lower));
 	}
-	return (uint64) (n + 0.5);
+	/* for the same reason */
+	return Min((uint64) (n + 0.5), histogram->total);
 }
