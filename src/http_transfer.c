@@ -191,7 +191,11 @@ on_head(char *line, size_t size, size_t n, void *arg)
 		transfer->n_lines > WO_HTTP_MAX_LINES)
 		return 0;
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+	{
+		/* what the head of an interim answer (1xx) asked for is void */
 		transfer->has_head = false;
+		transfer->retry_after[0] = '\0';
+	}
 	else if (line[0] == '\r' || line[0] == '\n')
 		transfer->has_head = true;
 
