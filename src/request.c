@@ -23,6 +23,11 @@
 #define UUID_TEXT_LEN		36
 #define TIME_TEXT_LEN		27
 #define UNIX_TEXT_LEN		10	/* digits, until the year 2286 */
+#define MAX_UNIX			INT64CONST(9999999999)
+
+/* From 0000-03-01 to the end of 9999, in days from 2000-01-01. */
+#define MIN_TIME			(-730425 * USECS_PER_DAY)
+#define MAX_TIME			(2921940 * USECS_PER_DAY - 1)
 
 #define append_literal(out, text) \
 	appendBinaryStringInfo(out, text, sizeof(text) - 1)
@@ -116,14 +121,16 @@ split_days(int64 days, int *year, int *month, int *day)
 
 /*
  * Append a time as RFC 3339 in UTC, with all six digits of microseconds.
- * Events are stamped by the server's clock: years 0 to 9999.
+ * Events are stamped by the server's clock; a time that is none of RFC 3339's
+ * (infinity, say), which only render_request() can meet, becomes the nearest.
  */
 static void
 append_time(StringInfo out, TimestampTz time)
 {
 	char		text[TIME_TEXT_LEN + 1] = "0000-00-00T00:00:00.000000Z";
-	int64		days = time / USECS_PER_DAY;
-	int64		usecs = time % USECS_PER_DAY;
+	TimestampTz nearest = Max(MIN_TIME, Min(time, MAX_TIME));
+	int64		days = nearest / USECS_PER_DAY;
+	int64		usecs = nearest % USECS_PER_DAY;
 	int			year;
 	int			month;
 	int			day;
@@ -144,11 +151,14 @@ append_time(StringInfo out, TimestampTz time)
 	appendBinaryStringInfo(out, text, TIME_TEXT_LEN);
 }
 
+/* Likewise, what has not UNIX_TEXT_LEN digits becomes the nearest that has. */
 static int64
 unix_seconds(TimestampTz time)
 {
-	return time / USECS_PER_SEC +
-		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	int64		seconds = time / USECS_PER_SEC +
+	(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+
+	return Max(0, Min(seconds, MAX_UNIX));
 }
 
 /* Appends a JSON string, quotes included, from UTF-8 text. */
