@@ -6,8 +6,9 @@
 #   make check   every test, on throw-away servers
 #   make lint    the rules that the code keeps
 #   make bench   speed      make fault   kills at random moments
+#   make fuzz    what strangers send, made up by a machine
 
-SCRIPTED := demo check lint bench fault
+SCRIPTED := demo check lint bench fault fuzz
 OTHER := $(filter-out $(SCRIPTED),$(MAKECMDGOALS))
 
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
@@ -27,6 +28,8 @@ bench:
 	@test/bench/run.sh
 fault:
 	@test/fault/run.sh
+fuzz:
+	@test/fuzz/run.sh
 $(OTHER):
 	@$(MAKE) $@
 

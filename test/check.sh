@@ -3,7 +3,7 @@
 #
 #   test/check.sh [SUITE | FILE.pl]...
 #
-# Suites: lint, regress, isolation, tap (default: the last three). Everything
+# Suites: lint, regress, isolation, tap, fuzz (default: all but lint). Everything
 # is TAP, run by one prove, so its closing lines sum up all of it. A FILE.pl is
 # one TAP test, for use while working on it.
 #
@@ -18,7 +18,7 @@ COPT=${COPT:--DUSE_ASSERT_CHECKING}
 files=()
 packages=()
 wanted=()
-[ $# -gt 0 ] || set -- regress isolation tap
+[ $# -gt 0 ] || set -- regress isolation tap fuzz
 for suite in "$@"; do
 	case $suite in
 		lint)
@@ -26,6 +26,10 @@ for suite in "$@"; do
 			files+=(test/suite/lint.pl)
 			;;
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
+		fuzz)
+			wanted+=(clang libclang-rt-dev llvm)
+			files+=(test/suite/fuzz.pl)
+			;;
 		tap)
 			packages+=(postgresql-NN-cron libio-socket-ssl-perl)
 			wanted+=(chromium)
@@ -44,7 +48,7 @@ for suite in "$@"; do
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;
-		*) wo_fail "no suite $suite: lint, regress, isolation, tap or a file" ;;
+		*) wo_fail "no suite $suite: lint, regress, isolation, tap, fuzz or a file" ;;
 	esac
 done
 

@@ -310,7 +310,7 @@ tool('codespell finds nothing', 'codespell', \@text_files,
 	sub { output_of("codespell -q 2 -L inout,isnt,te $_[0]") });
 none('perl compiles every script without a warning',
 	map {
-		my $inc = "-Itest/t -Itest/suite -Itest/bench -Itest/fault -I"
+		my $inc = "-Itest/t -Itest/suite -Itest/bench -Itest/fault -Itest/fuzz -I"
 		  . `pg_config --pkglibdir` =~ s/\n//r . "/pgxs/src/test/perl";
 		my @out = output_of("perl $inc -wc $_");
 		@out
