@@ -252,7 +252,7 @@ parse_network(WoNetwork *network, char *text)
 	most = network->is_v6 ? 128 : 32;
 	bits = slash != NULL ? read_bits(slash + 1, most) : most;
 	if (bits < 0)
-		return "the number behind its slash is out of range";
+		return "what follows its slash is not a number of bits";
 	network->bits = bits;
 	if (has_bits_behind(network))
 		return "it has bits set to the right of its mask";
