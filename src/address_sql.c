@@ -175,10 +175,11 @@ wo_sql_blocked_hint(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < WO_N_NET_VERDICTS; i++)
 	{
-		const char *reason = wo_netguard_reason((WoNetVerdict) i);
+		WoNetVerdict verdict = (WoNetVerdict) i;
+		const char *reason = wo_netguard_reason(verdict);
 
 		if (reason != NULL && strstr(error, reason) != NULL)
-			PG_RETURN_TEXT_P(cstring_to_text(wo_netguard_hint((WoNetVerdict) i)));
+			PG_RETURN_TEXT_P(cstring_to_text(wo_netguard_hint(verdict)));
 	}
 	PG_RETURN_NULL();
 }

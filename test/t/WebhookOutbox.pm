@@ -205,28 +205,32 @@ use HTTP::Tiny;
 use JSON::PP;
 use Test::More;
 
-# Starts receiver.pl, which lives as long as the pipe to its standard input.
+# Starts receiver.pl (option: address), which lives as long as the pipe to its standard input.
 sub new
 {
-	my ($class) = @_;
+	my ($class, %option) = (shift, address => '127.0.0.1', @_);
 	my $log = "$PostgreSQL::Test::Utils::tmp_check/receiver_$$"
 	  . ($WebhookOutbox::Receiver::count++ || '') . '.jsonl';
 	my ($in, $out, $err) = ('', '', '');
 	my $run = IPC::Run::start(
 		[ $^X, "$WebhookOutbox::HERE/receiver.pl", '--with-stdin', '--log',
-			$log ],
+			$log, '--address', $option{address} ],
 		'<', \$in, '>', \$out, '2>', \$err,
 		IPC::Run::timeout($timeout_s * 10));
 
 	$run->pump until $out =~ /listening on (\d+)\n/;
-	return bless { run => $run, port => $1, log => $log, in => \$in },
-	  $class;
+	return bless {
+		run => $run,
+		address => $option{address},
+		port => $1,
+		log => $log,
+		in => \$in }, $class;
 }
 
 our $count = 0;
 
 sub port { return $_[0]{port}; }
-sub url { return "http://127.0.0.1:$_[0]{port}$_[1]"; }
+sub url { return "http://$_[0]{address}:$_[0]{port}$_[1]"; }
 
 # One control request; what it answers.
 sub ask

@@ -2,7 +2,7 @@
 #
 # receiver.pl - a scripted HTTP/1.1 receiver for tests, demo and benchmarks.
 #
-#   receiver.pl [--port N] [--log FILE] [--with-stdin]
+#   receiver.pl [--address A] [--port N] [--log FILE] [--with-stdin]
 #
 # Prints "listening on PORT" when it is ready. With --with-stdin it exits when
 # its standard input ends, so that it never outlives a test that died.
@@ -50,9 +50,9 @@ use Socket qw(SOL_SOCKET SO_LINGER IPPROTO_TCP TCP_NODELAY SOMAXCONN);
 use Time::HiRes qw(time);
 
 my @args = @ARGV;
-my %arg = (port => 0);
-GetOptions(\%arg, 'port=i', 'log=s', 'with-stdin')
-  or die "usage: $0 [--port N] [--log FILE] [--with-stdin]\n";
+my %arg = (address => '127.0.0.1', port => 0);
+GetOptions(\%arg, 'address=s', 'port=i', 'log=s', 'with-stdin')
+  or die "usage: $0 [--address A] [--port N] [--log FILE] [--with-stdin]\n";
 
 # A connection is a descriptor, and Perl cannot raise their limit itself.
 if (!$ENV{WO_RECEIVER_LIMITED})
@@ -538,7 +538,7 @@ sub seconds_to_timer
 }
 
 my $listener = IO::Socket::INET->new(
-	LocalAddr => '127.0.0.1',
+	LocalAddr => $arg{address},
 	LocalPort => $arg{port},
 	Listen => SOMAXCONN,
 	ReuseAddr => 1) or die "cannot listen on port $arg{port}: $!\n";
