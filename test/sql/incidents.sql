@@ -167,7 +167,7 @@ SELECT pg_temp.record('lab', '2 min', 100, 1, 99, 1, 'timeout');
 SELECT * FROM pg_temp.at('0');
 SELECT i.incident_id AS id FROM webhook_outbox.incident i \gset
 INSERT INTO webhook_outbox.incident_event (incident_id, at, kind, note)
-  SELECT :id, now() - d * interval '9 days', 'reopened', '' FROM generate_series(1, 4) d;
+  SELECT :id, now() - d * interval '200 hours', 'reopened', '' FROM generate_series(1, 4) d;
 SELECT webhook_outbox.score_incident(:id);
 INSERT INTO webhook_outbox.incident_event (incident_id, at, kind, note) VALUES (:id, now(), 'reopened', '');
 SELECT webhook_outbox.score_incident(:id);
