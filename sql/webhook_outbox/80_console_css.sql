@@ -38,7 +38,8 @@ a { color: var(--mark); text-underline-offset: 0.2em; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1.25rem 1.5rem; margin-top: 1.75rem; }
 .figures dt { color: var(--muted); font-size: 0.875rem; }
 .figures dd { font-size: 1.5rem; line-height: 1.25; font-weight: 600; letter-spacing: -0.01em; white-space: nowrap; }
-.figures dd + dd { font-size: 0.875rem; line-height: 1.4; font-weight: 400; letter-spacing: 0; color: var(--muted); white-space: normal; }
+.figures dd + dd { font-size: 0.875rem; line-height: 1.4; font-weight: 400; letter-spacing: 0; color: var(--muted);
+  white-space: normal; }
 
 .state { white-space: nowrap; }
 .state::before { display: inline-block; width: 1.15em; font-size: 0.85em; }
@@ -94,9 +95,11 @@ td .left { display: flex; align-items: center; gap: 0.625rem; white-space: nowra
 .gone { stroke: var(--bad); stroke-width: 1.5; fill: none; }
 
 pre { font: 0.8125rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; white-space: pre-wrap;
-  background: var(--soft); padding: 0.5rem 0.75rem; margin-top: 0.375rem; border-radius: 3px; user-select: all; -webkit-user-select: all; }
+  background: var(--soft); padding: 0.5rem 0.75rem; margin-top: 0.375rem; border-radius: 3px;
+  user-select: all; -webkit-user-select: all; }
 .note, pre + p { margin-top: 0.75rem; }
-.card { display: grid; grid-template-columns: 5rem minmax(0, 1fr); gap: 0 1.5rem; padding: 1rem 0; border-bottom: 1px solid var(--rule); }
+.card { display: grid; grid-template-columns: 5rem minmax(0, 1fr); gap: 0 1.5rem; padding: 1rem 0;
+  border-bottom: 1px solid var(--rule); }
 .card:first-of-type { padding-top: 0; }
 .card:last-of-type { border-bottom: 0; padding-bottom: 0; }
 .score b { display: block; color: var(--ink); font-size: 1.5rem; line-height: 1.25; font-weight: 600; }

@@ -123,6 +123,15 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.html_count(double precision) IS 'a count: 999, 1 234, 12.3 k, 4.56 M; NULL: NULL';
 
+CREATE FUNCTION webhook_outbox.html_count_of(p_value bigint, p_one text, p_many text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN webhook_outbox.html_count(p_value) || ' ' || CASE p_value WHEN 1 THEN p_one ELSE p_many END;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.html_count_of(bigint, text, text) IS 'a count with its noun: 1 delivery, 12 deliveries';
+
 -- Cut, not rounded: 99.996 % is not 100 %. The closer to 100, the more digits matter.
 
 CREATE FUNCTION webhook_outbox.html_percent(p_value double precision, p_places integer DEFAULT NULL) RETURNS text
@@ -150,13 +159,14 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN CASE
-    WHEN p_value < 0 THEN '&#8722;' || CASE WHEN p_value <= -999.5 THEN webhook_outbox.html_count(-p_value)
-                                            ELSE ceil(-p_value)::text END
+    WHEN p_value < -999 THEN '&lt;&#8239;&#8722;999'
+    WHEN p_value < 0 THEN '&#8722;' || ceil(-p_value)
     WHEN p_value > 0 AND p_value < 1 THEN '&lt;&#8239;1'
     ELSE floor(p_value)::text END || '&#8239;%';
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.html_share(double precision) IS 'a percentage without decimals, rounded down: what is left of a budget';
+COMMENT ON FUNCTION webhook_outbox.html_share(double precision) IS
+  'a percentage without decimals, rounded down: what is left of a budget';
 
 CREATE FUNCTION webhook_outbox.html_burn(p_value double precision, p_much double precision) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -192,7 +202,8 @@ BEGIN
     ELSE replace(to_char(v_s / 86400, 'FM999,999,999'), ',', '&#8239;') || '&#8239;d' END;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.html_ms(double precision) IS 'a duration in milliseconds: 340 ms, 1.2 s, 4 min 5 s, 2 h 5 min, 3 d 4 h';
+COMMENT ON FUNCTION webhook_outbox.html_ms(double precision) IS
+  'a duration in milliseconds: 340 ms, 1.2 s, 4 min 5 s, 2 h 5 min, 3 d 4 h';
 
 CREATE FUNCTION webhook_outbox.html_interval(p_interval interval) RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -214,7 +225,8 @@ BEGIN
             ELSE to_char(p_at, 'FMDD Mon YYYY') END || '</time>';
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.html_time(timestamptz) IS 'a time: 14:32 today, else 12 Mar 14:32, or 12 Mar 2024 when it is far';
+COMMENT ON FUNCTION webhook_outbox.html_time(timestamptz) IS
+  'a time: 14:32 today, else 12 Mar 14:32, or 12 Mar 2024 when it is far';
 
 CREATE FUNCTION webhook_outbox.html_ago(p_at timestamptz) RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -292,7 +304,8 @@ BEGIN
   RETURN '<p class="note">And ' || webhook_outbox.html_count(p_more) || ' more:</p>' || webhook_outbox.html_sql(p_sql);
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.html_more(bigint, text) IS 'how many are not on the page, with the SQL that shows them; nothing if they are';
+COMMENT ON FUNCTION webhook_outbox.html_more(bigint, text) IS
+  'how many are not on the page, with the SQL that shows them; nothing if they are';
 
 CREATE FUNCTION webhook_outbox.html_section(p_id text, p_head text, p_note text, p_body text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

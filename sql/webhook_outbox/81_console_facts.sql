@@ -23,8 +23,8 @@ CREATE TYPE webhook_outbox.console_fact AS (
   blocked          bigint,
   oldest_at        timestamptz);
 COMMENT ON TYPE webhook_outbox.console_fact IS
-  'an endpoint on the console: its last 24 hours, its last hour (_1h), deliveries and failed attempts in each of the last 24 hours '
-  '(the present one included), and its queue';
+  'an endpoint on the console: its last 24 hours, its last hour (_1h), deliveries and failed attempts in each of '
+  'the last 24 hours (the present one included), and its queue';
 
 CREATE FUNCTION webhook_outbox.console_open_minutes() RETURNS webhook_outbox.endpoint_rollup[]
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -57,11 +57,14 @@ AS $$
     JOIN webhook_outbox.time_window w ON w.time_window IN ('1h', '24h') AND o.bucket >= now() - w.length - interval '1 minute'),
   total AS (
     SELECT p.endpoint_id,
-           sum(p.attempts) FILTER (WHERE p.length > '1 h') AS attempts, sum(p.failures) FILTER (WHERE p.length > '1 h') AS failures,
+           sum(p.attempts) FILTER (WHERE p.length > '1 h') AS attempts,
+           sum(p.failures) FILTER (WHERE p.length > '1 h') AS failures,
            sum(p.delivered) FILTER (WHERE p.length > '1 h') AS delivered, sum(p.dead) FILTER (WHERE p.length > '1 h') AS dead,
            webhook_outbox.histogram_merge(p.latency) FILTER (WHERE p.length > '1 h') AS latency,
-           sum(p.attempts) FILTER (WHERE p.length = '1 h') AS attempts_1h, sum(p.failures) FILTER (WHERE p.length = '1 h') AS failures_1h,
-           sum(p.delivered) FILTER (WHERE p.length = '1 h') AS delivered_1h, sum(p.dead) FILTER (WHERE p.length = '1 h') AS dead_1h,
+           sum(p.attempts) FILTER (WHERE p.length = '1 h') AS attempts_1h,
+           sum(p.failures) FILTER (WHERE p.length = '1 h') AS failures_1h,
+           sum(p.delivered) FILTER (WHERE p.length = '1 h') AS delivered_1h,
+           sum(p.dead) FILTER (WHERE p.length = '1 h') AS dead_1h,
            webhook_outbox.histogram_merge(p.latency) FILTER (WHERE p.length = '1 h') AS latency_1h
     FROM part p GROUP BY p.endpoint_id),
   hour AS (

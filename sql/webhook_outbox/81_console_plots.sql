@@ -17,7 +17,8 @@ BEGIN
   RETURN 360 * (extract(epoch FROM p_at - p_from) / extract(epoch FROM p_to - p_from))::double precision;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.svg_x(timestamptz, timestamptz, timestamptz) IS 'where a time stands in the plot area, 0 to 360';
+COMMENT ON FUNCTION webhook_outbox.svg_x(timestamptz, timestamptz, timestamptz) IS
+  'where a time stands in the plot area, 0 to 360';
 
 CREATE FUNCTION webhook_outbox.svg_label(p_x double precision, p_y double precision, p_class text, p_text text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -84,7 +85,7 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.svg_step(double precision, integer) IS
   'a round distance between the lines of counts up to p_max, of which there are at most p_ticks';
 
--- A point without neighbours is a stroke of no length, which its round ends make a dot.
+-- A point without neighbours is a short stroke, so that it can be seen.
 
 CREATE FUNCTION webhook_outbox.svg_path(p_x double precision[], p_y double precision[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -94,13 +95,14 @@ BEGIN
     SELECT string_agg(
       CASE WHEN t.y IS NULL THEN ''
            ELSE CASE WHEN t.before IS NULL THEN 'M' ELSE 'L' END || webhook_outbox.svg_number(t.x) || ' '
-                || webhook_outbox.svg_number(t.y) || CASE WHEN t.before IS NULL AND t.after IS NULL THEN 'h0' ELSE '' END
+                || webhook_outbox.svg_number(t.y) || CASE WHEN t.before IS NULL AND t.after IS NULL THEN 'm-1.5 0h3' ELSE '' END
            END, '' ORDER BY t.n)
     FROM (SELECT u.x, u.y, u.n, lag(u.y) OVER w AS before, lead(u.y) OVER w AS after
           FROM unnest(p_x, p_y) WITH ORDINALITY u (x, y, n) WINDOW w AS (ORDER BY u.n)) t), '');
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.svg_path(double precision[], double precision[]) IS 'the d of a line through points, with gaps where y is NULL';
+COMMENT ON FUNCTION webhook_outbox.svg_path(double precision[], double precision[]) IS
+  'the d of a line through points, with gaps where y is NULL';
 
 -- Bars from one line: up (p_sign -1) or down (1). What is not zero can be seen.
 
@@ -113,7 +115,8 @@ BEGIN
   RETURN coalesce((
     SELECT string_agg('M' || webhook_outbox.svg_number(t.x) || ' ' || webhook_outbox.svg_number(p_base)
                       || 'v' || webhook_outbox.svg_number(p_sign * greatest(t.v * p_scale, 0.7))
-                      || 'h' || webhook_outbox.svg_number(p_width) || 'V' || webhook_outbox.svg_number(p_base) || 'z', '' ORDER BY t.n)
+                      || 'h' || webhook_outbox.svg_number(p_width) || 'V' || webhook_outbox.svg_number(p_base) || 'z',
+                      '' ORDER BY t.n)
     FROM unnest(p_x, p_values) WITH ORDINALITY t (x, v, n) WHERE t.v > 0), '');
 END
 $$;
@@ -137,7 +140,8 @@ BEGIN
   RETURN v_text;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.svg_line_names(double precision[], text[]) IS 'the names of lines, where they end at the right';
+COMMENT ON FUNCTION webhook_outbox.svg_line_names(double precision[], text[]) IS
+  'the names of lines, where they end at the right';
 
 CREATE FUNCTION webhook_outbox.svg_last(p_values double precision[]) RETURNS double precision
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -183,7 +187,8 @@ BEGIN
   v_step := webhook_outbox.svg_step(v_up + v_down, 4);
   v_scale := 144 / (v_step * ceil(v_up / v_step) + CASE WHEN v_down > 0 THEN greatest(v_down, 0.12 * v_up) ELSE 0 END);
   v_base := v_scale * v_step * ceil(v_up / v_step);
-  v_x := ARRAY(SELECT webhook_outbox.svg_x(greatest(a, p_from), p_from, p_to) + 0.6 FROM unnest(p_at) WITH ORDINALITY t (a, n) ORDER BY n);
+  v_x := ARRAY(SELECT webhook_outbox.svg_x(greatest(a, p_from), p_from, p_to) + 0.6
+               FROM unnest(p_at) WITH ORDINALITY t (a, n) ORDER BY n);
   v_width := greatest(webhook_outbox.svg_x(p_from + p_length, p_from, p_to) - 1.2, 0.8);
   v_ticks := ARRAY(SELECT t FROM generate_series(-floor(v_down / v_step)::integer, ceil(v_up / v_step)::integer) t);
   RETURN webhook_outbox.svg_value_axis(ARRAY(SELECT v_base - t * v_step * v_scale FROM unnest(v_ticks) t),
@@ -199,42 +204,51 @@ COMMENT ON FUNCTION webhook_outbox.plot_deliveries(
   timestamptz, timestamptz, timestamptz[], interval, double precision[], double precision[]) IS
   'deliveries as bars that stand on a line, failed attempts as bars that hang from it';
 
+CREATE FUNCTION webhook_outbox.svg_log(p_values double precision[], p_low double precision, p_high double precision)
+RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN ARRAY(SELECT CASE WHEN t.v IS NOT NULL THEN 144 * ln(p_high / greatest(t.v, p_low)) / ln(p_high / p_low) END
+               FROM unnest(p_values) WITH ORDINALITY t (v, n) ORDER BY t.n);
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.svg_log(double precision[], double precision, double precision) IS
+  'where values stand on a logarithmic scale from p_low, at the bottom, to p_high';
+
 CREATE FUNCTION webhook_outbox.plot_latency(
   p_from timestamptz, p_to timestamptz, p_at timestamptz[],
   p_p50 double precision[], p_p95 double precision[], p_p99 double precision[]) RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_marks constant double precision[] := '{0.01,0.1,1,10,100,1000,10000,60000,600000,3600000,36000000,86400000,864000000,1e10,1e12}';
-  v_low   double precision;
-  v_high  double precision;
+  -- lines that have a name among people: 1 ms ... 10 s, 1 min, 10 min, 1 h, 10 h, days
+  v_marks double precision[] := '{0.01,0.1,1,10,100,1000,10000,60000,600000,3600000,36000000,86400000,864000000,1e10,1e12}';
+  v_min   double precision := (SELECT min(v) FROM unnest(p_p50) v);
+  v_max   double precision := (SELECT max(v) FROM unnest(p_p99) v);
+  v_low   double precision := coalesce((SELECT max(m) FROM unnest(v_marks) m WHERE m <= v_min), 0.01);
+  v_high  double precision := (SELECT min(m) FROM unnest(v_marks) m WHERE m > v_max);
   v_x     double precision[];
   v_y50   double precision[];
   v_y95   double precision[];
   v_y99   double precision[];
 BEGIN
-  SELECT max(m) FILTER (WHERE m <= (SELECT min(v) FROM unnest(p_p50) v)), min(m) FILTER (WHERE m > (SELECT max(v) FROM unnest(p_p99) v))
-    INTO v_low, v_high FROM unnest(v_marks) m;
-  v_low := coalesce(v_low, 0.01);
   IF v_high IS NULL THEN
     RETURN NULL;
   END IF;
+  v_marks := ARRAY(SELECT m FROM unnest(v_marks) m WHERE m BETWEEN v_low AND v_high ORDER BY m);
   v_x := ARRAY(SELECT webhook_outbox.svg_x(a, p_from, p_to) FROM unnest(p_at) WITH ORDINALITY t (a, n) ORDER BY n);
-  v_y50 := ARRAY(SELECT CASE WHEN v IS NOT NULL THEN 144 * ln(v_high / greatest(v, v_low)) / ln(v_high / v_low) END
-                 FROM unnest(p_p50) WITH ORDINALITY t (v, n) ORDER BY n);
-  v_y95 := ARRAY(SELECT CASE WHEN v IS NOT NULL THEN 144 * ln(v_high / greatest(v, v_low)) / ln(v_high / v_low) END
-                 FROM unnest(p_p95) WITH ORDINALITY t (v, n) ORDER BY n);
-  v_y99 := ARRAY(SELECT CASE WHEN v IS NOT NULL THEN 144 * ln(v_high / greatest(v, v_low)) / ln(v_high / v_low) END
-                 FROM unnest(p_p99) WITH ORDINALITY t (v, n) ORDER BY n);
-  RETURN (SELECT webhook_outbox.svg_value_axis(array_agg(144 * ln(v_high / m) / ln(v_high / v_low) ORDER BY m),
-                                               array_agg(webhook_outbox.html_ms(m) ORDER BY m))
-          FROM unnest(v_marks) m WHERE m BETWEEN v_low AND v_high)
+  v_y50 := webhook_outbox.svg_log(p_p50, v_low, v_high);
+  v_y95 := webhook_outbox.svg_log(p_p95, v_low, v_high);
+  v_y99 := webhook_outbox.svg_log(p_p99, v_low, v_high);
+  RETURN webhook_outbox.svg_value_axis(webhook_outbox.svg_log(v_marks, v_low, v_high),
+                                       ARRAY(SELECT webhook_outbox.html_ms(m) FROM unnest(v_marks) m ORDER BY m))
     || webhook_outbox.svg_time_axis(p_from, p_to)
     || '<path class="line third" d="' || webhook_outbox.svg_path(v_x, v_y99) || '"/>'
     || '<path class="line second" d="' || webhook_outbox.svg_path(v_x, v_y95) || '"/>'
     || '<path class="line" d="' || webhook_outbox.svg_path(v_x, v_y50) || '"/>'
-    || webhook_outbox.svg_line_names(ARRAY[webhook_outbox.svg_last(v_y50), webhook_outbox.svg_last(v_y95), webhook_outbox.svg_last(v_y99)],
-                                     '{p50,p95,p99}');
+    || webhook_outbox.svg_line_names(
+         ARRAY[webhook_outbox.svg_last(v_y50), webhook_outbox.svg_last(v_y95), webhook_outbox.svg_last(v_y99)], '{p50,p95,p99}');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.plot_latency(
@@ -247,7 +261,7 @@ CREATE FUNCTION webhook_outbox.svg_nines(p_percent double precision) RETURNS dou
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN CASE WHEN p_percent >= 100 THEN 5 ELSE least(-log(greatest(100 - p_percent, 0.002)::numeric / 100)::double precision, 4.7) END;
+  RETURN CASE WHEN p_percent >= 100 THEN 5 ELSE least(-log(greatest(100 - p_percent, 0.002) / 100), 4.7) END;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.svg_nines(double precision) IS 'how many nines a percentage has: 90 one, 99 two, at most five';
@@ -258,9 +272,10 @@ CREATE FUNCTION webhook_outbox.plot_success(
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_marks constant double precision[] := '{0,50,90,99,99.9,99.99,100}';
+  v_marks double precision[] := '{0,50,90,99,99.9,99.99,100}';
   v_min   double precision := (SELECT min(v) FROM unnest(p_first || p_second) v);
   v_low   double precision;
+  v_scale double precision;
   v_x     double precision[];
   v_y1    double precision[];
   v_y2    double precision[];
@@ -268,21 +283,23 @@ BEGIN
   IF v_min IS NULL THEN
     RETURN NULL;
   END IF;
-  v_low := webhook_outbox.svg_nines((SELECT max(m) FROM unnest(v_marks) m WHERE m <= least(v_min, 99)));
+  v_low := (SELECT max(m) FROM unnest(v_marks) m WHERE m <= least(v_min, 99));
+  v_scale := 144 / (5 - webhook_outbox.svg_nines(v_low));
+  -- there is no room for 50 above 0
+  v_marks := ARRAY(SELECT m FROM unnest(v_marks) m WHERE m >= v_low AND (m <> 50 OR v_low > 0) ORDER BY m);
   v_x := ARRAY(SELECT webhook_outbox.svg_x(a, p_from, p_to) FROM unnest(p_at) WITH ORDINALITY t (a, n) ORDER BY n);
-  v_y1 := ARRAY(SELECT 144 * (5 - webhook_outbox.svg_nines(v)) / (5 - v_low) FROM unnest(p_first) WITH ORDINALITY t (v, n) ORDER BY n);
-  v_y2 := ARRAY(SELECT 144 * (5 - webhook_outbox.svg_nines(v)) / (5 - v_low) FROM unnest(p_second) WITH ORDINALITY t (v, n) ORDER BY n);
-  RETURN (SELECT webhook_outbox.svg_value_axis(array_agg(144 * (5 - webhook_outbox.svg_nines(m)) / (5 - v_low) ORDER BY m),
-                                               array_agg(trim_scale(m::numeric) || '&#8239;%' ORDER BY m))
-          FROM unnest(v_marks) m
-          -- there is no room for 50 above 0
-          WHERE webhook_outbox.svg_nines(m) >= v_low AND (m <> 50 OR v_low > 0))
+  v_y1 := ARRAY(SELECT v_scale * (5 - webhook_outbox.svg_nines(v)) FROM unnest(p_first) WITH ORDINALITY t (v, n) ORDER BY n);
+  v_y2 := ARRAY(SELECT v_scale * (5 - webhook_outbox.svg_nines(v)) FROM unnest(p_second) WITH ORDINALITY t (v, n) ORDER BY n);
+  RETURN webhook_outbox.svg_value_axis(
+           ARRAY(SELECT v_scale * (5 - webhook_outbox.svg_nines(m)) FROM unnest(v_marks) m ORDER BY m),
+           ARRAY(SELECT trim_scale(m::numeric) || '&#8239;%' FROM unnest(v_marks) m ORDER BY m))
     || webhook_outbox.svg_time_axis(p_from, p_to)
     || '<path class="line second" d="' || webhook_outbox.svg_path(v_x, v_y2) || '"/>'
     || '<path class="line" d="' || webhook_outbox.svg_path(v_x, v_y1) || '"/>'
     || webhook_outbox.svg_line_names(
          ARRAY[webhook_outbox.svg_last(v_y1), webhook_outbox.svg_last(v_y2)],
-         ARRAY[webhook_outbox.html_percent(webhook_outbox.svg_last(p_first)), webhook_outbox.html_percent(webhook_outbox.svg_last(p_second))]);
+         ARRAY[webhook_outbox.html_percent(webhook_outbox.svg_last(p_first)),
+               webhook_outbox.html_percent(webhook_outbox.svg_last(p_second))]);
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.plot_success(
@@ -307,7 +324,8 @@ BEGIN
   v_line := webhook_outbox.svg_path(
     ARRAY(SELECT webhook_outbox.svg_x(a, p_from, p_to) FROM unnest(p_at) WITH ORDINALITY t (a, n) ORDER BY n),
     ARRAY(SELECT 144 * (1 - v / v_top) FROM unnest(p_length) WITH ORDINALITY t (v, n) ORDER BY n));
-  RETURN (SELECT webhook_outbox.svg_value_axis(array_agg(144 * (1 - t * v_step / v_top)), array_agg(webhook_outbox.html_count(t * v_step)))
+  RETURN (SELECT webhook_outbox.svg_value_axis(array_agg(144 * (1 - t * v_step / v_top)),
+                                               array_agg(webhook_outbox.html_count(t * v_step)))
           FROM generate_series(0, (v_top / v_step)::integer) t)
     || webhook_outbox.svg_time_axis(p_from, p_to)
     || '<path class="line" d="' || v_line || '"/>';

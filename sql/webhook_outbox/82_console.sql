@@ -15,7 +15,8 @@ DECLARE
   v            record;
 BEGIN
   BEGIN
-    SELECT CASE WHEN w.state LIKE 'not sending%' THEN w.state WHEN NOT w.is_running THEN 'the dispatcher does not run' END INTO v_state
+    SELECT CASE WHEN w.state LIKE 'not sending%' THEN w.state WHEN NOT w.is_running THEN 'the dispatcher does not run' END
+      INTO v_state
     FROM webhook_outbox.worker_status w WHERE w.process = 'dispatcher' AND w.database = current_database();
     IF NOT FOUND THEN
       v_state := 'this database has no dispatcher';
@@ -24,13 +25,13 @@ BEGIN
     v_state := SQLERRM;
   END;
   SELECT count(*) FILTER (WHERE a.severity = 'critical') AS critical, count(*) AS firing, min(a.since) AS since
-    INTO v FROM webhook_outbox.alert a
-  WHERE a.state = 'firing' AND a.severity <> 'info' AND (p_endpoint_id IS NULL OR a.endpoint_id = p_endpoint_id OR a.scope = 'system');
+    INTO v FROM webhook_outbox.console_alert_rows(p_endpoint_id) a WHERE a.state = 'firing' AND a.severity <> 'info';
   -- a burn rate says less to a reader than what burns the budget
   SELECT a.since, webhook_outbox.console_brief(a.message, r.description) AS message INTO v_top
-  FROM webhook_outbox.alert a LEFT JOIN webhook_outbox.alert_rule r ON r.name = a.rule
-  WHERE a.state = 'firing' AND a.severity <> 'info' AND (p_endpoint_id IS NULL OR a.endpoint_id = p_endpoint_id OR a.scope = 'system')
-  ORDER BY array_position('{critical,warning}', a.severity), a.scope = 'system' DESC, a.signal = 'burn_rate', a.since, a.rule, a.subject
+  FROM webhook_outbox.console_alert_rows(p_endpoint_id) a LEFT JOIN webhook_outbox.alert_rule r ON r.name = a.rule
+  WHERE a.state = 'firing' AND a.severity <> 'info'
+  ORDER BY array_position('{critical,warning}', a.severity), a.scope = 'system' DESC, a.signal = 'burn_rate', a.since, a.rule,
+           a.subject
   LIMIT 1;
 
   IF pg_is_in_recovery() THEN
@@ -39,12 +40,13 @@ BEGIN
     more := 'What is shown is what has been replayed here.';
   ELSIF v_state IS NOT NULL THEN
     level := 'bad';
-    sentence := 'Nothing is being delivered: ' || webhook_outbox.html_escape(regexp_replace(v_state, '^not sending: ', ''), 200) || '.';
+    sentence := 'Nothing is being delivered: '
+      || webhook_outbox.html_escape(regexp_replace(v_state, '^not sending: ', ''), 200) || '.';
   ELSIF v.firing > 0 THEN
     level := CASE WHEN v.critical > 0 THEN 'bad' ELSE 'warn' END;
     sentence := CASE WHEN v.critical > 0 THEN 'Critical' ELSE 'Warning' END || ' since ' || webhook_outbox.html_time(v_top.since)
       || ': ' || webhook_outbox.html_escape(v_top.message, 160) || '.';
-    more := webhook_outbox.html_count(v.firing) || CASE v.firing WHEN 1 THEN ' alert is' ELSE ' alerts are' END || ' firing'
+    more := webhook_outbox.html_count_of(v.firing, 'alert is', 'alerts are') || ' firing'
       || CASE WHEN v.firing > v.critical AND v.critical > 0 THEN ', ' || v.critical || ' critical' ELSE '' END || '.';
   ELSIF NOT EXISTS (SELECT FROM webhook_outbox.endpoint) THEN
     level := 'idle';
@@ -64,7 +66,8 @@ CREATE FUNCTION webhook_outbox.console_figure(p_name text, p_value text, p_more 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN '<div><dt>' || p_name || '</dt><dd>' || coalesce(p_value, '&#8211;') || '</dd><dd>' || coalesce(p_more, 'no data') || '</dd></div>';
+  RETURN '<div><dt>' || p_name || '</dt><dd>' || coalesce(p_value, '&#8211;') || '</dd><dd>' || coalesce(p_more, 'no data')
+    || '</dd></div>';
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.console_figure(text, text, text) IS 'a number that matters, with its name and a line below';
@@ -77,8 +80,9 @@ DECLARE
   v_new  bigint;
   v      record;
 BEGIN
-  SELECT sum(f.delivered) AS delivered, sum(f.delivered + f.dead) AS ended, sum(f.overdue) AS overdue, sum(f.attempts) AS attempts,
-         sum(f.failures) AS failures, webhook_outbox.histogram_merge(f.latency) AS latency, sum(f.delivered_1h) AS delivered_1h,
+  SELECT sum(f.delivered) AS delivered, sum(f.delivered + f.dead) AS ended, sum(f.overdue) AS overdue,
+         sum(f.attempts) AS attempts, sum(f.failures) AS failures, webhook_outbox.histogram_merge(f.latency) AS latency,
+         sum(f.delivered_1h) AS delivered_1h,
          sum(f.delivered_1h + f.dead_1h) AS ended_1h, sum(f.attempts_1h) AS attempts_1h, sum(f.failures_1h) AS failures_1h,
          webhook_outbox.histogram_merge(f.latency_1h) AS latency_1h,
          sum(f.waiting + f.retrying + f.parked + f.scheduled + f.blocked) AS queue, min(f.oldest_at) AS oldest_at
@@ -92,9 +96,11 @@ BEGIN
          webhook_outbox.html_percent(100.0 * v.delivered / nullif(v.ended + v.overdue, 0)),
          CASE WHEN v.overdue > 0 THEN webhook_outbox.html_count(v.overdue) || ' overdue'
               ELSE webhook_outbox.html_percent(100.0 * v.delivered_1h / nullif(v.ended_1h, 0)) || ' in the last hour' END)
-    || webhook_outbox.console_figure('Failed attempts, 24&#8239;h', webhook_outbox.html_percent(100.0 * v.failures / nullif(v.attempts, 0)),
+    || webhook_outbox.console_figure('Failed attempts, 24&#8239;h',
+         webhook_outbox.html_percent(100.0 * v.failures / nullif(v.attempts, 0)),
          webhook_outbox.html_percent(100.0 * v.failures_1h / nullif(v.attempts_1h, 0)) || ' in the last hour')
-    || webhook_outbox.console_figure('Latency p95, 24&#8239;h', webhook_outbox.html_ms(webhook_outbox.histogram_quantile(v.latency, 0.95)),
+    || webhook_outbox.console_figure('Latency p95, 24&#8239;h',
+         webhook_outbox.html_ms(webhook_outbox.histogram_quantile(v.latency, 0.95)),
          webhook_outbox.html_ms(webhook_outbox.histogram_quantile(v.latency_1h, 0.95)) || ' in the last hour')
     || webhook_outbox.console_figure('Queue', webhook_outbox.html_count(v.queue),
          coalesce('oldest ' || webhook_outbox.html_age(v.oldest_at), 'nothing waits'))
@@ -103,7 +109,8 @@ BEGIN
     || E'</dl>\n';
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_figures(bigint, webhook_outbox.console_fact[]) IS 'section of console(): the numbers that matter';
+COMMENT ON FUNCTION webhook_outbox.console_figures(bigint, webhook_outbox.console_fact[]) IS
+  'section of console(): the numbers that matter';
 
 CREATE FUNCTION webhook_outbox.console_first_steps() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -116,16 +123,20 @@ BEGIN
     RETURN '';
   END IF;
   RETURN webhook_outbox.html_section('start', 'What to type first', NULL,
-    CASE WHEN v_has_endpoint THEN '<p>No event has been published yet.</p>' ELSE '<p>Name somebody to deliver to; note the secret that this returns.</p>'
-      || webhook_outbox.html_sql(E'SELECT * FROM webhook_outbox.create_endpoint(''billing'', ''https://billing.example.com/hooks'','
-                                 '\n  event_types => ''{order.*}'');') END
+    CASE WHEN v_has_endpoint THEN '<p>No event has been published yet.</p>'
+         ELSE '<p>Name somebody to deliver to; note the secret that this returns.</p>'
+           || webhook_outbox.html_sql(
+                E'SELECT * FROM webhook_outbox.create_endpoint(''billing'', ''https://billing.example.com/hooks'','
+                '\n  event_types => ''{order.*}'');') END
     || '<p>Publish an event, in the transaction that makes it true:</p>'
-    || webhook_outbox.html_sql(E'INSERT INTO webhook_outbox.event (type, payload)\n  VALUES (''order.created'', ''{"order_id": 42}'');')
+    || webhook_outbox.html_sql(
+         E'INSERT INTO webhook_outbox.event (type, payload)\n  VALUES (''order.created'', ''{"order_id": 42}'');')
     || '<p>See what became of it:</p>'
     || webhook_outbox.html_sql('SELECT * FROM webhook_outbox.delivery_status;'));
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_first_steps() IS 'section of console(): what to do with a new installation; empty when it is in use';
+COMMENT ON FUNCTION webhook_outbox.console_first_steps() IS
+  'section of console(): what to do with a new installation; empty when it is in use';
 
 CREATE FUNCTION webhook_outbox.console_head(p_title text, p_about text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -135,9 +146,11 @@ DECLARE
   v_title text := webhook_outbox.html_escape(p_title, 120);
 BEGIN
   RETURN E'<!DOCTYPE html>\n<html xmlns="http://www.w3.org/1999/xhtml" lang="en">\n<head>\n<meta charset="utf-8"/>\n'
-    || '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; base-uri ''none''; form-action ''none''; style-src ''sha256-'
+    || '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; base-uri ''none''; form-action ''none''; '
+    || 'style-src ''sha256-'
     || encode(sha256(convert_to(v_css, 'UTF8')), 'base64') || E'''"/>\n'
-    || E'<meta name="viewport" content="width=device-width, initial-scale=1"/>\n<meta name="color-scheme" content="light dark"/>\n'
+    || E'<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+    || E'<meta name="color-scheme" content="light dark"/>\n'
     || E'<meta name="referrer" content="no-referrer"/>\n<title>' || v_title || E'</title>\n'
     || '<style>' || v_css || E'</style>\n</head>\n<body>\n<header><h1>' || v_title || '</h1><p>' || p_about || E'</p></header>\n';
 END
@@ -174,10 +187,12 @@ DECLARE
   v_main     text;
 BEGIN
   IF span IS NULL OR span NOT BETWEEN '1 hour' AND '90 days' THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('span %s is out of range', coalesce(span::text, 'NULL')),
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('span %s is out of range', coalesce(span::text, 'NULL')),
       HINT = 'From 1 hour to 90 days: what the plots show, by minutes, hours (from 2 hours) or days (from 3 days).';
   ELSIF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('max_rows %s is out of range', coalesce(max_rows::text, 'NULL')),
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('max_rows %s is out of range', coalesce(max_rows::text, 'NULL')),
       HINT = 'From 1 to 1000: so many endpoints, and half as many of everything else, are listed.';
   END IF;
   IF endpoint IS NOT NULL THEN
@@ -201,8 +216,10 @@ BEGIN
   v_main := v_main || webhook_outbox.console_workers() || webhook_outbox.console_maintenance();
   RETURN webhook_outbox.console_head(
            coalesce(title, 'webhook_outbox, ' || coalesce(endpoint || ' in ', '') || 'database ' || current_database()),
-           'as of ' || to_char(now(), 'FMDD Mon YYYY HH24:MI:SS') || ' ' || webhook_outbox.html_escape(current_setting('TimeZone'), 60))
-    || '<div class="health ' || v_health.level || '"><p>' || v_health.sentence || '</p>' || coalesce('<p>' || v_health.more || '</p>', '') || E'</div>\n'
+           'as of ' || to_char(now(), 'FMDD Mon YYYY HH24:MI:SS') || ' '
+           || webhook_outbox.html_escape(current_setting('TimeZone'), 60))
+    || '<div class="health ' || v_health.level || '"><p>' || v_health.sentence || '</p>'
+    || coalesce('<p>' || v_health.more || '</p>', '') || E'</div>\n'
     || CASE WHEN v_first = '' THEN webhook_outbox.console_figures(v_endpoint, v_facts) ELSE '' END
     || webhook_outbox.console_nav(v_main) || '<main>' || v_main || E'</main>\n<footer>webhook_outbox '
     || (SELECT x.extversion FROM pg_extension x WHERE x.extname = 'webhook_outbox') || ' on PostgreSQL '
@@ -213,4 +230,5 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.console(text, text, interval, integer) IS
   'how everything stands, as one HTML page that needs nothing else: psql -XAtc "SELECT webhook_outbox.console()" > console.html. '
-  'endpoint: of this one alone; span: what the plots show, 1 hour to 90 days; max_rows: endpoints listed, and half as many of the rest';
+  'endpoint: of this one alone; span: what the plots show, 1 hour to 90 days; max_rows: endpoints listed, and half as many of '
+  'the rest';

@@ -13,7 +13,15 @@ BEGIN
               THEN left(p_message, length(p_message) - length(p_meaning) - 2) ELSE p_message END;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_brief(text, text) IS 'the message of an alert without what its rule means, which stands at its end';
+COMMENT ON FUNCTION webhook_outbox.console_brief(text, text) IS
+  'the message of an alert without what its rule means, which stands at its end';
+
+CREATE FUNCTION webhook_outbox.console_alert_rows(p_endpoint_id bigint) RETURNS SETOF webhook_outbox.alert
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+  SELECT a.* FROM webhook_outbox.alert a WHERE p_endpoint_id IS NULL OR a.endpoint_id = p_endpoint_id OR a.scope = 'system'
+$$;
+COMMENT ON FUNCTION webhook_outbox.console_alert_rows(bigint) IS 'alerts of all, or of an endpoint and of the server';
 
 CREATE FUNCTION webhook_outbox.console_alerts(p_endpoint_id bigint, p_max integer) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -26,8 +34,8 @@ DECLARE
 BEGIN
   FOR r IN
     SELECT a.*, u.description AS meaning, count(*) OVER () AS n_all
-    FROM webhook_outbox.alert a LEFT JOIN webhook_outbox.alert_rule u ON u.name = a.rule
-    WHERE a.state = 'firing' AND (p_endpoint_id IS NULL OR a.endpoint_id = p_endpoint_id OR a.scope = 'system')
+    FROM webhook_outbox.console_alert_rows(p_endpoint_id) a LEFT JOIN webhook_outbox.alert_rule u ON u.name = a.rule
+    WHERE a.state = 'firing'
     ORDER BY array_position('{critical,warning,info}', a.severity), a.since, a.rule, a.subject
     LIMIT p_max
   LOOP
@@ -41,8 +49,7 @@ BEGIN
       || webhook_outbox.html_cell('since', webhook_outbox.html_time(r.since), 'short')
       || E'</tr>\n';
   END LOOP;
-  SELECT count(*) INTO v_pending FROM webhook_outbox.alert a
-  WHERE a.state = 'pending' AND (p_endpoint_id IS NULL OR a.endpoint_id = p_endpoint_id OR a.scope = 'system');
+  SELECT count(*) INTO v_pending FROM webhook_outbox.console_alert_rows(p_endpoint_id) a WHERE a.state = 'pending';
   RETURN webhook_outbox.html_section('alerts', 'Alerts',
     concat_ws(', ', nullif(v_n, 0) || ' firing', nullif(v_pending, 0) || ' pending'),
     CASE WHEN v_n = 0 THEN '<p class="empty">None is firing.</p>'
@@ -56,7 +63,8 @@ CREATE FUNCTION webhook_outbox.console_incident(p_incident webhook_outbox.incide
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN '<article class="card"><p class="score"><b>' || p_incident.score || '</b><span>' || p_incident.vector || '</span></p><div>'
+  RETURN '<article class="card"><p class="score"><b>' || p_incident.score || '</b><span>' || p_incident.vector
+    || '</span></p><div>'
     || '<h3>' || webhook_outbox.html_escape(
          CASE p_incident.scope WHEN 'system' THEN 'This server' WHEN 'tier' THEN 'Tier ' || p_incident.subject
                                ELSE replace(p_incident.scope, '_', ' ') || ' ' || p_incident.subject END, 80)
@@ -64,10 +72,10 @@ BEGIN
     || CASE WHEN p_incident.acknowledged_at IS NULL THEN ', not acknowledged'
             ELSE ', acknowledged by ' || webhook_outbox.html_escape(p_incident.acknowledged_by, 63) END || '</small></h3>'
     || '<p>' || webhook_outbox.html_escape(p_incident.reason, 400) || '</p>'
-    || '<p class="dim">' || webhook_outbox.html_count(p_incident.endpoints) || CASE p_incident.endpoints WHEN 1 THEN ' endpoint hit, ' ELSE ' endpoints hit, ' END
-    || webhook_outbox.html_count(p_incident.waiting) || ' deliveries waiting, '
-    || webhook_outbox.html_count(p_incident.dead_letters) || CASE p_incident.dead_letters WHEN 1 THEN ' dead letter, ' ELSE ' dead letters, ' END
-    || webhook_outbox.html_count(p_incident.failed_attempts) || ' failed attempts. Cause: '
+    || '<p class="dim">' || webhook_outbox.html_count_of(p_incident.endpoints, 'endpoint', 'endpoints') || ' hit, '
+    || webhook_outbox.html_count_of(p_incident.waiting, 'delivery', 'deliveries') || ' waiting, '
+    || webhook_outbox.html_count_of(p_incident.dead_letters, 'dead letter', 'dead letters') || ', '
+    || webhook_outbox.html_count_of(p_incident.failed_attempts, 'failed attempt', 'failed attempts') || '. Cause: '
     || webhook_outbox.html_escape(p_incident.cause, 40) || '.</p>'
     || '<p><b>Next:</b> ' || webhook_outbox.html_escape(p_incident.next_step, 400) || '</p>'
     || coalesce(webhook_outbox.html_sql(nullif(p_incident.next_sql, '')), '')
@@ -97,7 +105,8 @@ BEGIN
   RETURN webhook_outbox.html_section('incidents', 'Incidents',
     CASE WHEN v_n > 0 THEN v_n || ' open; the score is severity (S) &#215; likelihood (L) &#215; impact (I), each 1 to 5' END,
     CASE WHEN v_n = 0 THEN '<p class="empty">None is open.</p>'
-         ELSE v_cards || webhook_outbox.html_more(v_n - p_max, 'SELECT * FROM webhook_outbox.incident WHERE state <> ''closed'' ORDER BY score DESC;') END);
+         ELSE v_cards || webhook_outbox.html_more(
+                v_n - p_max, 'SELECT * FROM webhook_outbox.incident WHERE state <> ''closed'' ORDER BY score DESC;') END);
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.console_incidents(bigint, integer) IS 'section of console(): open incidents, the worst first';

@@ -11,9 +11,10 @@ BEGIN
   FOR r IN
     SELECT s.*, w.*
     FROM (
-      SELECT f.endpoint_id AS of_endpoint, f.delivered + f.dead AS ended, x.success, f.latency, f.hourly_delivered, f.hourly_failed,
-             f.waiting + f.retrying + f.parked + f.scheduled + f.blocked AS queue, f.oldest_at,
-             row_number() OVER (ORDER BY p.disabled_at IS NULL, p.enabled OR f.blocked = 0, f.failures_1h * 2 <= f.attempts_1h,
+      SELECT f.endpoint_id AS of_endpoint, f.delivered + f.dead AS ended, x.success, f.latency,
+             f.hourly_delivered, f.hourly_failed, f.oldest_at,
+             f.waiting + f.retrying + f.parked + f.scheduled + f.blocked AS queue,
+             row_number() OVER (ORDER BY p.disabled_at IS NULL, f.failures_1h * 2 <= f.attempts_1h, p.enabled OR f.blocked = 0,
                                          x.success, f.retrying DESC, f.delivered DESC, p.name) AS place
       FROM unnest(p_facts) f
       JOIN webhook_outbox.endpoint p ON p.endpoint_id = f.endpoint_id
@@ -27,8 +28,8 @@ BEGIN
     v_rows := v_rows || '<tr>'
       || webhook_outbox.html_cell('', webhook_outbox.html_escape(r.name, 60) || '<small>tier ' || r.tier || '</small>', 'name')
       || webhook_outbox.html_cell('state', webhook_outbox.html_state(
-           CASE r.state WHEN 'disabled' THEN 'bad' WHEN 'failing' THEN 'bad' WHEN 'paused' THEN 'warn' WHEN 'delivering' THEN 'good'
-                        ELSE CASE WHEN r.ended > 0 THEN 'good' ELSE 'idle' END END, r.state))
+           CASE WHEN r.state IN ('disabled', 'failing') THEN 'bad' WHEN r.state = 'paused' THEN 'warn'
+                WHEN r.state = 'delivering' OR r.ended > 0 THEN 'good' ELSE 'idle' END, r.state))
       || webhook_outbox.html_cell('24 hours', webhook_outbox.svg_spark(r.hourly_delivered, r.hourly_failed,
            webhook_outbox.html_count(r.ended) || ' deliveries in 24 hours'), 'plot')
       || webhook_outbox.html_cell('deliveries', webhook_outbox.html_count(r.ended), 'n')
@@ -38,7 +39,8 @@ BEGIN
            ELSE '<small>' || webhook_outbox.html_age(r.oldest_at) || '</small>' END, 'n')
       || webhook_outbox.html_cell('dead', webhook_outbox.html_count(r.dead_letters), 'n')
       || webhook_outbox.html_cell('last error', CASE WHEN r.last_error IS NULL THEN NULL
-           ELSE webhook_outbox.html_escape(r.last_error, 80) || coalesce('<small>' || webhook_outbox.html_ago(r.last_failure_at) || '</small>', '') END, 'text')
+           ELSE webhook_outbox.html_escape(r.last_error, 80)
+                || coalesce('<small>' || webhook_outbox.html_ago(r.last_failure_at) || '</small>', '') END, 'text')
       || E'</tr>\n';
   END LOOP;
   RETURN webhook_outbox.html_section('endpoints', 'Endpoints', 'the last 24&#8239;h; failing and worst first',
@@ -46,7 +48,8 @@ BEGIN
     || webhook_outbox.html_more(v_n - p_max, 'SELECT * FROM webhook_outbox.endpoint_status ORDER BY name;'));
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_endpoints(webhook_outbox.console_fact[], integer) IS 'section of console(): endpoints with their last 24 hours';
+COMMENT ON FUNCTION webhook_outbox.console_endpoints(webhook_outbox.console_fact[], integer) IS
+  'section of console(): endpoints with their last 24 hours';
 
 CREATE FUNCTION webhook_outbox.console_dead_letters(p_endpoint_id bigint, p_max integer) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -68,11 +71,14 @@ BEGIN
     v_worst := coalesce(v_worst, r.endpoint_name);
     v_rows := v_rows || '<tr>'
       || webhook_outbox.html_cell('', webhook_outbox.html_escape(r.endpoint_name, 60) || '<small>'
-           || webhook_outbox.html_escape(r.event_type, 80) || CASE WHEN r.tenant IS NULL THEN '' ELSE ', tenant ' || webhook_outbox.html_escape(r.tenant, 40) END
+           || webhook_outbox.html_escape(r.event_type, 80)
+           || CASE WHEN r.tenant IS NULL THEN '' ELSE ', tenant ' || webhook_outbox.html_escape(r.tenant, 40) END
            || '</small>', 'name')
       || webhook_outbox.html_cell('given up', webhook_outbox.html_ago(r.created_at), 'short')
-      || webhook_outbox.html_cell('reason', replace(r.reason, '_', ' ') || '<small>' || r.attempts || ' attempts</small>', 'short')
-      || webhook_outbox.html_cell('last answer', coalesce(webhook_outbox.html_escape(coalesce(r.last_error, r.last_outcome), 120), '')
+      || webhook_outbox.html_cell('reason', replace(r.reason, '_', ' ') || '<small>'
+           || webhook_outbox.html_count_of(r.attempts, 'attempt', 'attempts') || '</small>', 'short')
+      || webhook_outbox.html_cell('last answer',
+           webhook_outbox.html_escape(coalesce(r.last_error, r.last_outcome), 120)
            || coalesce('<small>' || nullif(webhook_outbox.html_escape(r.last_response, 120), '') || '</small>', ''), 'text')
       || webhook_outbox.html_cell('event', '<code>' || r.event_id || '</code>')
       || E'</tr>\n';
@@ -90,7 +96,8 @@ BEGIN
           ORDER BY d.created_at DESC, d.event_id LIMIT 1))));
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_dead_letters(bigint, integer) IS 'section of console(): the newest dead letters, and what to do';
+COMMENT ON FUNCTION webhook_outbox.console_dead_letters(bigint, integer) IS
+  'section of console(): the newest dead letters, and what to do';
 
 CREATE FUNCTION webhook_outbox.console_retries(p_endpoint_id bigint, p_max integer) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -118,7 +125,8 @@ BEGIN
     v_all := r.n_retrying;
     v_rows := v_rows || '<tr>'
       || webhook_outbox.html_cell('', webhook_outbox.html_escape(r.name, 60), 'name')
-      || webhook_outbox.html_cell('next', CASE WHEN r.enabled THEN webhook_outbox.html_ago(greatest(r.next_at, now())) ELSE 'paused' END)
+      || webhook_outbox.html_cell('next',
+           CASE WHEN r.enabled THEN webhook_outbox.html_ago(greatest(r.next_at, now())) ELSE 'paused' END, 'short')
       || webhook_outbox.html_cell('waiting for a retry', webhook_outbox.html_count(r.retrying), 'n')
       || webhook_outbox.html_cell('within 5&#8239;min', webhook_outbox.html_count(r.soon), 'n')
       || webhook_outbox.html_cell('within 1&#8239;h', webhook_outbox.html_count(r.hour), 'n')
@@ -126,7 +134,8 @@ BEGIN
       || webhook_outbox.html_cell('most attempts so far', webhook_outbox.html_count(r.attempts), 'n')
       || E'</tr>\n';
   END LOOP;
-  RETURN webhook_outbox.html_section('retries', 'Retries due', CASE WHEN v_all > 0 THEN webhook_outbox.html_count(v_all) || CASE v_all WHEN 1 THEN ' delivery' ELSE ' deliveries' END END,
+  RETURN webhook_outbox.html_section('retries', 'Retries due',
+    CASE WHEN v_all > 0 THEN webhook_outbox.html_count_of(v_all, 'delivery', 'deliveries') END,
     CASE WHEN v_all = 0 THEN '<p class="empty">None: no delivery waits for another attempt.</p>'
          ELSE webhook_outbox.html_table(
                 '{"",next,#waiting for a retry,#within 5&#8239;min,#within 1&#8239;h,#later,#most attempts so far}', v_rows)
@@ -148,10 +157,11 @@ BEGIN
     INTO r FROM unnest(p_facts) q;
   RETURN webhook_outbox.html_section('queue', 'Queue', CASE WHEN r.oldest_at IS NOT NULL THEN 'the oldest has waited '
       || webhook_outbox.html_age(r.oldest_at) || ', for '
-      || (SELECT '<bdi>' || webhook_outbox.html_escape(p.name, 60) || '</bdi>' FROM webhook_outbox.endpoint p WHERE p.endpoint_id = r.oldest_of)
+      || (SELECT '<bdi>' || webhook_outbox.html_escape(p.name, 60) || '</bdi>'
+          FROM webhook_outbox.endpoint p WHERE p.endpoint_id = r.oldest_of)
       ELSE 'nothing waits' END,
     '<dl class="figures">' || (
-      SELECT string_agg('<div><dt>' || v.name || '</dt><dd>' || webhook_outbox.html_count(v.n) || '</dd><dd>' || v.what || '</dd></div>', '' ORDER BY v.place)
+      SELECT string_agg(webhook_outbox.console_figure(v.name, webhook_outbox.html_count(v.n), v.what), '' ORDER BY v.place)
       FROM (VALUES (1, 'waiting', r.waiting, 'new: not begun, or in flight'),
                    (2, 'retrying', r.retrying, 'failed, to be tried again'),
                    (3, 'parked', r.parked, 'behind others of their endpoint'),
@@ -160,7 +170,8 @@ BEGIN
     || E'</dl>\n');
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_queue(webhook_outbox.console_fact[]) IS 'section of console(): what is owed, by what it waits for';
+COMMENT ON FUNCTION webhook_outbox.console_queue(webhook_outbox.console_fact[]) IS
+  'section of console(): what is owed, by what it waits for';
 
 CREATE FUNCTION webhook_outbox.console_workers() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -177,7 +188,8 @@ BEGIN
       v_rows := v_rows || '<tr>'
         || webhook_outbox.html_cell('', r.process || coalesce(' ' || r.number, ''), 'name')
         || webhook_outbox.html_cell('state', webhook_outbox.html_state(
-             CASE WHEN r.state LIKE 'not sending%' THEN 'bad' WHEN r.is_running THEN 'good' WHEN r.expected THEN 'bad' ELSE 'idle' END,
+             CASE WHEN r.state LIKE 'not sending%' THEN 'bad' WHEN r.is_running THEN 'good' WHEN r.expected THEN 'bad'
+                  ELSE 'idle' END,
              coalesce(r.state, CASE WHEN r.expected THEN 'missing' ELSE 'not wanted' END)))
         || webhook_outbox.html_cell('running for', webhook_outbox.html_age(r.running_since), 'n')
         || webhook_outbox.html_cell('per second', webhook_outbox.html_count(r.per_second), 'n')

@@ -58,7 +58,8 @@ BEGIN
   END IF;
   -- an endpoint has samples only for minutes in which something waited
   SELECT array_agg(t.at ORDER BY t.at), array_agg(t.n ORDER BY t.at) INTO v_at, v_n
-  FROM (SELECT date_bin(v_step, s.at, p_from) AS at, max(CASE WHEN p_endpoint_id IS NULL THEN s.length ELSE coalesce(e.length, 0) END) AS n
+  FROM (SELECT date_bin(v_step, s.at, p_from) AS at,
+               max(CASE WHEN p_endpoint_id IS NULL THEN s.length ELSE coalesce(e.length, 0) END) AS n
         FROM webhook_outbox.queue_sample s
         LEFT JOIN webhook_outbox.queue_sample e
           ON e.resolution = s.resolution AND e.at = s.at AND e.endpoint_id = p_endpoint_id
@@ -102,7 +103,8 @@ BEGIN
               ELSE webhook_outbox.html_interval(p_span) END || ', the last point is not complete yet',
     '<div class="plots">'
     || webhook_outbox.svg_figure('Deliveries ' || v_each, 'failed attempts hang below the line',
-         webhook_outbox.html_count(v.n_delivered) || ' deliveries, ' || webhook_outbox.html_count(v.n_failed) || ' failed attempts',
+         webhook_outbox.html_count(v.n_delivered) || ' deliveries, '
+         || webhook_outbox.html_count(v.n_failed) || ' failed attempts',
          webhook_outbox.plot_deliveries(v_from, v_to, v.at, v_step, v.delivered, v.failures))
     || webhook_outbox.svg_figure('Latency', 'from the insert of the event to its delivery, logarithmic',
          coalesce('p50 ' || webhook_outbox.html_ms(webhook_outbox.histogram_quantile(v.latency, 0.5)) || ', p95 '
@@ -111,13 +113,15 @@ BEGIN
          webhook_outbox.plot_latency(v_from, v_to, v.middle, v.p50, v.p95, v.p99))
     || webhook_outbox.svg_figure('Success', 'of deliveries (thick) and of attempts, on a scale of nines',
          coalesce(webhook_outbox.html_percent(100.0 * v.n_delivered / nullif(v.n_ended, 0)) || ' of deliveries, '
-                  || webhook_outbox.html_percent(100.0 * (v.n_attempts - v.n_failed) / nullif(v.n_attempts, 0)) || ' of attempts', ''),
+                  || webhook_outbox.html_percent(100.0 * (v.n_attempts - v.n_failed) / nullif(v.n_attempts, 0))
+                  || ' of attempts', ''),
          webhook_outbox.plot_success(v_from, v_to, v.middle, v.success, v.attempt_success))
     || webhook_outbox.svg_figure('Queue', 'deliveries not done yet', 'length of the queue over time', v_queue)
     || E'</div>\n');
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_signals(interval, bigint, webhook_outbox.endpoint_rollup[]) IS 'section of console(): plots over time';
+COMMENT ON FUNCTION webhook_outbox.console_signals(interval, bigint, webhook_outbox.endpoint_rollup[]) IS
+  'section of console(): plots over time';
 
 CREATE FUNCTION webhook_outbox.console_objective_row(p_slo webhook_outbox.slo) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -128,18 +132,22 @@ BEGIN
          || webhook_outbox.html_escape(p_slo.name, 60)
          || CASE p_slo.scope WHEN 'tier' THEN '' ELSE '<small>tier ' || p_slo.tier || '</small>' END, 'name')
     || webhook_outbox.html_cell('state', webhook_outbox.html_state(
-         CASE p_slo.state WHEN 'healthy' THEN 'good' WHEN 'burning' THEN 'warn' WHEN 'no data' THEN 'idle' ELSE 'bad' END, p_slo.state))
+         CASE p_slo.state WHEN 'healthy' THEN 'good' WHEN 'burning' THEN 'warn' WHEN 'no data' THEN 'idle' ELSE 'bad' END,
+         p_slo.state))
     || webhook_outbox.html_cell('attained', webhook_outbox.html_percent(p_slo.actual, 3), 'n')
     || webhook_outbox.html_cell('objective', webhook_outbox.html_percent(p_slo.success_objective::double precision)
          || '<small>within ' || webhook_outbox.html_interval(p_slo.latency_objective) || '</small>', 'n')
-    || webhook_outbox.html_cell('budget left', CASE WHEN p_slo.total > 0 THEN '<div class="left">' || webhook_outbox.svg_budget(p_slo.remaining)
-         || webhook_outbox.html_share(p_slo.remaining) || '</div><small>spent ' || webhook_outbox.html_count(p_slo.spent) || ' of '
-         || webhook_outbox.html_count(floor(p_slo.budget)) || '</small>' END, 'text')
+    || webhook_outbox.html_cell('budget left', CASE WHEN p_slo.total > 0 THEN
+         '<div class="left">' || webhook_outbox.svg_budget(p_slo.remaining) || webhook_outbox.html_share(p_slo.remaining)
+         || '</div><small>spent ' || webhook_outbox.html_count(p_slo.spent) || ' of '
+         || CASE WHEN p_slo.budget < 1 THEN '&lt;&#8239;1' ELSE webhook_outbox.html_count(floor(p_slo.budget)) END
+         || '</small>' END, 'text')
     || webhook_outbox.html_cell('burn, 1&#8239;h', webhook_outbox.html_burn(p_slo.burn_1h, 14.4), 'n')
     || webhook_outbox.html_cell('6&#8239;h', webhook_outbox.html_burn(p_slo.burn_6h, 6), 'n')
     || webhook_outbox.html_cell('3&#8239;d', webhook_outbox.html_burn(p_slo.burn_3d, 1), 'n')
     || webhook_outbox.html_cell('exhausted in', CASE WHEN p_slo.remaining <= 0 THEN NULL
-         WHEN p_slo.exhausted_in > '30 days' THEN '&gt;&#8239;30&#8239;d' ELSE webhook_outbox.html_interval(p_slo.exhausted_in) END, 'n')
+         WHEN p_slo.exhausted_in > '30 days' THEN '&gt;&#8239;30&#8239;d'
+         ELSE webhook_outbox.html_interval(p_slo.exhausted_in) END, 'n')
     || E'</tr>\n';
 END
 $$;
@@ -172,9 +180,13 @@ BEGIN
     END IF;
     v_rows := v_rows || webhook_outbox.console_objective_row(v_slo);
   END LOOP;
-  RETURN webhook_outbox.html_section('objectives', 'Objectives and error budgets', 'over 30 days; late, dead and overdue deliveries spend the budget',
-    webhook_outbox.html_table('{"",state,#attained,#objective,budget left,#burn rate 1&#8239;h,#6&#8239;h,#3&#8239;d,#exhausted in}', v_rows)
-    || webhook_outbox.html_more(v_n - v_shown, 'SELECT * FROM webhook_outbox.slo WHERE scope = ''endpoint'' ORDER BY remaining;'));
+  RETURN webhook_outbox.html_section('objectives', 'Objectives and error budgets',
+    'over 30 days; late, dead and overdue deliveries spend the budget',
+    webhook_outbox.html_table(
+      '{"",state,#attained,#objective,budget left,#burn rate 1&#8239;h,#6&#8239;h,#3&#8239;d,#exhausted in}', v_rows)
+    || webhook_outbox.html_more(
+         v_n - v_shown, 'SELECT * FROM webhook_outbox.slo WHERE scope = ''endpoint'' ORDER BY remaining;'));
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_objectives(bigint, integer) IS 'section of console(): objectives of tiers and the worst endpoints';
+COMMENT ON FUNCTION webhook_outbox.console_objectives(bigint, integer) IS
+  'section of console(): objectives of tiers and the worst endpoints';

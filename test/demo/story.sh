@@ -13,7 +13,7 @@ home=$WO_WORK/demo
 data=$home/data
 log=$home/requests.jsonl
 port=56300
-server_is_up='' receiver_pid='' feed_pid=''
+server_is_up='' receiver_pid='' feed_pid='' page=''
 export PGHOST=$home PGPORT=$port PGDATABASE=shop PGOPTIONS='-c client_min_messages=warning'
 export LC_ALL=C.UTF-8
 psql=("$WO_BIN/psql" -X -q -v ON_ERROR_STOP=1)
@@ -84,7 +84,8 @@ clean_up() {
 	[ -z "$server_is_up" ] ||
 		"$WO_BIN/pg_ctl" -D "$data" -m fast -w stop >/dev/null 2>&1 ||
 		"$WO_BIN/pg_ctl" -D "$data" -m immediate stop >/dev/null 2>&1
-	printf '%sThe demo is over; its servers and files are gone.%s\n' "$dim" "$plain"
+	printf '%sThe demo is over; its servers and files are gone%s.%s\n' "$dim" \
+		"${page:+, but for $page}" "$plain"
 }
 
 start_servers() {
@@ -212,6 +213,15 @@ run_sql "SELECT name, number, outcome, http_status, round(total_ms::numeric, 1) 
 FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint USING (endpoint_id)
 WHERE event_id = '$event' ORDER BY name, number;"
 run_sql 'SELECT process, database, pid, is_running, state, delivered, failed FROM webhook_outbox.worker_status;'
+
+chapter '5. All of it on one page, for a browser'
+value 'SELECT count(*) FROM webhook_outbox.maintain()' >/dev/null
+page=$(mktemp "${TMPDIR:-/tmp}/webhook_outbox-console.XXXXXX.html") || exit 1
+chmod 644 "$page"
+query="SELECT webhook_outbox.console(span => '1 hour')"
+printf '%s  psql -XAtc "%s" shop > console.html%s\n' "$cyan" "$query" "$plain"
+value "$query" >"$page"
+tell "It is $page, and stays there."
 
 if [ -n "$is_terminal" ]; then
 	chapter 'Look around in another terminal:'

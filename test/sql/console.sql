@@ -16,12 +16,14 @@ CREATE FUNCTION pg_temp.tags(page text) RETURNS text LANGUAGE sql AS $$
   SELECT string_agg(DISTINCT lower(m[1]), ' ') FROM regexp_matches(page, '<([a-zA-Z0-9]+)', 'g') m
 $$;
 CREATE FUNCTION pg_temp.attributes(page text) RETURNS text LANGUAGE sql AS $$
-  SELECT string_agg(DISTINCT a[1], ' ') FROM regexp_matches(page, '<[a-zA-Z][^>]*>', 'g') m, regexp_matches(m[1], '\s([a-zA-Z:-]+)=', 'g') a
+  SELECT string_agg(DISTINCT a[1], ' ')
+  FROM regexp_matches(page, '<[a-zA-Z][^>]*>', 'g') m, regexp_matches(m[1], '\s([a-zA-Z:-]+)=', 'g') a
 $$;
 
 -- Nothing there yet: it says what to type, and all of it parses.
 SELECT webhook_outbox.console() AS page \gset
-SELECT pg_temp.is_well_formed(:'page') AS well_formed, :'page' LIKE '%What to type first%create_endpoint(%INSERT INTO%' AS says_how,
+SELECT pg_temp.is_well_formed(:'page') AS well_formed,
+       :'page' LIKE '%What to type first%create_endpoint(%INSERT INTO%' AS says_how,
        :'page' ~ '[^\x01-\x7f]' AS has_bytes, :'page' ~ '>NULL<' AS has_null;
 SELECT pg_temp.tags(:'page') AS tags;
 SELECT pg_temp.attributes(:'page') AS attributes;
@@ -41,7 +43,8 @@ SELECT substring(:'page' FROM 'http-equiv="Content-Security-Policy" content="([^
 -- Numbers, percentages, durations.
 SELECT v, replace(webhook_outbox.html_count(v), '&#8239;', ' ') AS count
 FROM unnest('{0,1,2.5,999,999.6,1234,9999,12345,99960,123456,1234567,1e10,-5}'::float8[]) v;
-SELECT v, replace(webhook_outbox.html_percent(v), '&#8239;', ' ') AS percent, replace(webhook_outbox.html_percent(v, 3), '&#8239;', ' ') AS "in columns",
+SELECT v, replace(webhook_outbox.html_percent(v), '&#8239;', ' ') AS percent,
+       replace(webhook_outbox.html_percent(v, 3), '&#8239;', ' ') AS "in columns",
        replace(webhook_outbox.html_share(v), '&#8239;', ' ') AS share
 FROM unnest('{0,0.000000001,0.5,33.333,89.99,99.5,99.95,99.9996,99.99999999,100}'::float8[]) v;
 SELECT replace(webhook_outbox.html_share(v), '&#8239;', ' ') AS share FROM unnest('{-0.5,-277.3,-123456}'::float8[]) v;
@@ -59,7 +62,8 @@ SELECT m, webhook_outbox.svg_step(m, 4) FROM unnest('{0,1,3,4,7,90,1234}'::float
 SELECT webhook_outbox.html_escape(t, 20) FROM unnest(ARRAY['plain', '<b a="1" c=''2''>&amp;', E'tab\there\nline',
   'longer than twenty characters', '</script><script>', '', NULL]) t;
 SELECT webhook_outbox.html_escape(E'a\nb', 9, true) AS kept, webhook_outbox.html_escape(E'\x01\x1b[31m\x7f') AS control;
-SELECT webhook_outbox.sql_literal(t) FROM unnest(ARRAY['plain', 'O''Hara', 'back\slash', E'new\nline\\ and '' quote', '$$ || x']) t;
+SELECT webhook_outbox.sql_literal(t)
+FROM unnest(ARRAY['plain', 'O''Hara', 'back\slash', E'new\nline\\ and '' quote', '$$ || x']) t;
 
 CREATE FUNCTION pg_temp.evaluate(expression text, OUT result text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -74,7 +78,8 @@ BEGIN;
 CREATE TEMP TABLE hostile ON COMMIT DROP AS
   SELECT n, t FROM unnest(ARRAY['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', ''' onmouseover=''alert(1)',
     '</td></table></body></html>', ']]><!-- <![CDATA[', '&lt;b&gt;&#60;', E'a\x01\x1b[31mb\x7f', '</style><style>*{display:none}',
-    repeat('W', 5000), '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]>&y;']) WITH ORDINALITY h (t, n);
+    repeat('W', 5000), '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]>&y;'])
+    WITH ORDINALITY h (t, n);
 SELECT count(*) FROM hostile h, webhook_outbox.create_endpoint(
   left(regexp_replace(h.n || h.t, '[[:cntrl:]]', '', 'g'), 90), 'https://' || h.n || '.example.com/', tenant => left(h.t, 200)) e;
 INSERT INTO webhook_outbox.dead_letter (endpoint_id, event_id, endpoint_name, event_type, tenant, reason, attempts, last_outcome,
@@ -93,7 +98,8 @@ INSERT INTO webhook_outbox.endpoint_rollup
 SELECT webhook_outbox.publish('order.created', '{"very": "secret"}') IS NOT NULL AS published;
 SELECT webhook_outbox.console(t, max_rows => 100) AS page FROM hostile WHERE n = 2 \gset
 SELECT pg_temp.is_well_formed(:'page') AS well_formed, :'page' ~ '[^\x01-\x7f]' AS has_bytes,
-       :'page' ~ '[\x01-\x08\x0b-\x1f\x7f]' AS has_controls, :'page' LIKE '%secret%' AS has_payload, strpos(:'page', repeat('W', 4001)) > 0 AS has_long,
+       :'page' ~ '[\x01-\x08\x0b-\x1f\x7f]' AS has_controls, :'page' LIKE '%secret%' AS has_payload,
+       strpos(:'page', repeat('W', 4001)) > 0 AS has_long,
        (SELECT count(*) FROM hostile WHERE strpos(:'page', webhook_outbox.html_escape(left(t, 60))) > 0) AS on_the_page;
 SELECT pg_temp.tags(:'page') AS tags;
 SELECT pg_temp.attributes(:'page') AS attributes;
@@ -104,12 +110,13 @@ ROLLBACK;
 BEGIN;
 SELECT count(*) FROM unnest('{good,bad}'::text[]) n, webhook_outbox.create_endpoint(n, 'https://' || n || '.example.com/') e;
 INSERT INTO webhook_outbox.endpoint_rollup
-  SELECT date_trunc('minute', now()), 1, e.tier, e.endpoint_id, v.attempts, v.failures, 0, v.delivered, 0, v.dead, 0, 0, 0, 0, 250, 250,
-         webhook_outbox.histogram(250), webhook_outbox.histogram(250)
+  SELECT date_trunc('minute', now()), 1, e.tier, e.endpoint_id, v.attempts, v.failures, 0, v.delivered, 0, v.dead, 0, 0, 0, 0,
+         250, 250, webhook_outbox.histogram(250), webhook_outbox.histogram(250)
   FROM webhook_outbox.endpoint e JOIN (VALUES ('good', 12345, 0, 12345, 0), ('bad', 400, 220, 180, 20))
     v (name, attempts, failures, delivered, dead) USING (name)
   GROUP BY e.endpoint_id, e.tier, e.name, v.attempts, v.failures, v.delivered, v.dead;
-SELECT regexp_replace(replace(p.page, '&#8239;', ' '), '<style>.*</style>', '') AS page FROM webhook_outbox.console('A title') p (page) \gset
+SELECT regexp_replace(replace(p.page, '&#8239;', ' '), '<style>.*</style>', '') AS page
+FROM webhook_outbox.console('A title') p (page) \gset
 SELECT :'page' LIKE '%<title>A title</title>%<h1>A title</h1>%' AS title,
        :'page' LIKE '%<dt>Deliveries, 24 h</dt><dd>12.5 k</dd>%' AS deliveries,
        :'page' LIKE '%<dt>Success, 24 h</dt><dd>99.84 %</dd>%' AS success,
@@ -118,7 +125,8 @@ SELECT :'page' LIKE '%<title>A title</title>%<h1>A title</h1>%' AS title,
        :'page' LIKE '%aria-label="12.5 k deliveries, 220 failed attempts"%' AS plot;
 SELECT webhook_outbox.console(endpoint => 'good') AS page \gset
 SELECT :'page' LIKE '%>good<%' AS has_it, :'page' LIKE '%>bad<%' AS has_others;
-SELECT webhook_outbox.console(max_rows => 1) LIKE '%And 1 more:</p><pre>SELECT * FROM webhook_outbox.endpoint_status%' AS says_how_many_more;
+SELECT webhook_outbox.console(max_rows => 1) LIKE '%And 1 more:</p><pre>SELECT * FROM webhook_outbox.endpoint_status%'
+       AS says_how_many_more;
 -- each span has its bars
 SELECT s, length(webhook_outbox.console(span => s)) > 10000 AS shown
 FROM unnest('{1 hour,2 hours,24 hours,3 days,30 days,90 days}'::interval[]) s;
