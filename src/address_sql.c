@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 
 #include "check.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "netguard.h"
 #include "settings.h"

@@ -14,6 +14,11 @@
 #error "webhook_outbox needs PostgreSQL 15 or newer"
 #endif
 
+/* 16: what takes a value apart (VARDATA and the like) has its own header. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 17: wait event sets belong to a resource owner, not a memory context. */
 #if PG_VERSION_NUM >= 170000
 #define WO_WAIT_SET_OWNER	NULL

@@ -24,6 +24,7 @@
 
 #include <math.h>
 
+#include "compat.h"
 #include "histogram.h"
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
