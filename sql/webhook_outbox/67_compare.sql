@@ -1,6 +1,6 @@
 -- Before and after a change: each signal of two periods, and whether the difference is more than chance.
 
-CREATE FUNCTION webhook_outbox.check_period(p_name text, p_period tstzrange) RETURNS void
+CREATE FUNCTION webhook_outbox.check_compared_period(p_name text, p_period tstzrange) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -34,7 +34,7 @@ BEGIN
   RAISE EXCEPTION USING ERRCODE = v_code, MESSAGE = v_message, HINT = v_hint;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.check_period(text, tstzrange) IS 'fails unless this is a period that numbers are kept of';
+COMMENT ON FUNCTION webhook_outbox.check_compared_period(text, tstzrange) IS 'fails unless this is a period that numbers are kept of';
 
 -- What was recorded in a period, over all endpoints or of one. One row always.
 
@@ -152,8 +152,8 @@ DECLARE
   v_endpoint_id bigint;
   v_period      record;
 BEGIN
-  PERFORM webhook_outbox.check_period('before', compare_periods.before);
-  PERFORM webhook_outbox.check_period('after', compare_periods.after);
+  PERFORM webhook_outbox.check_compared_period('before', compare_periods.before);
+  PERFORM webhook_outbox.check_compared_period('after', compare_periods.after);
   IF NOT compare_periods.before << compare_periods.after THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = CASE WHEN compare_periods.before && compare_periods.after THEN 'before and after overlap'

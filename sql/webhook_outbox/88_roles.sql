@@ -1,0 +1,129 @@
+-- Who may look. A monitor reads how deliveries go: no payload, no header, no response, no secret, no URL, and it changes
+-- nothing. Views run as their owner, but functions in them as whoever reads: a monitor gets EXECUTE on those too.
+
+CREATE VIEW webhook_outbox.monitor_privilege AS
+  WITH relation AS (
+    SELECT c.oid AS relation, v.columns
+    FROM (VALUES
+      -- how it goes
+      ('signal', NULL::text[]), ('error_rate', NULL), ('slo', NULL), ('endpoint_status', NULL), ('queue_status', NULL),
+      ('worker_status', NULL), ('event_status', NULL), ('delivery_status', NULL), ('maintenance_status', NULL),
+      ('alert', NULL), ('alert_history', NULL), ('alert_silence', NULL), ('incident', NULL), ('incident_event', NULL),
+      ('integration', NULL), ('integration_gap', NULL), ('prometheus_metric', NULL), ('monitor_privilege', NULL),
+      -- what it means
+      ('tier', NULL), ('time_window', NULL), ('signal_definition', NULL), ('alert_rule', NULL), ('alert_signal', NULL),
+      ('endpoint_objective', NULL), ('incident_severity', NULL), ('incident_likelihood', NULL), ('incident_impact', NULL),
+      -- what it is made of
+      ('endpoint_rollup', NULL), ('series', NULL), ('series_rollup', NULL), ('error_rollup', NULL), ('rollup_watermark', NULL),
+      ('queue_sample', NULL), ('event_shape', NULL), ('endpoint_counter', NULL), ('error_counter', NULL),
+      -- of these some columns: one that a later version adds may be a secret
+      ('endpoint', '{endpoint_id,name,event_types,tenant,tier,enabled,disabled_reason,disabled_at,body_format,timeout,
+                     retry_schedule,retry_jitter,max_in_flight,http_version,owner,description,success_objective,
+                     latency_objective,created_at,updated_at}'),
+      ('attempt', '{event_id,endpoint_id,number,http_status,slot,started_at,next_attempt_at,wait_ms,connect_ms,total_ms,outcome,
+                    origin,error}'),
+      ('dead_letter', '{endpoint_id,event_id,endpoint_name,event_type,tenant,reason,attempts,first_attempt_at,last_attempt_at,
+                        last_outcome,last_status,last_error,created_at}')) v (name, columns)
+    JOIN pg_class c ON c.oid = to_regclass('webhook_outbox.' || quote_ident(v.name))),
+  called AS (
+    SELECT DISTINCT d.refobjid AS function
+    FROM relation r
+    JOIN pg_rewrite w ON w.ev_class = r.relation
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass
+    UNION
+    SELECT p.oid FROM pg_proc p
+    WHERE p.pronamespace = 'webhook_outbox'::regnamespace
+      AND p.proname IN ('console', 'prometheus_metrics', 'prometheus_samples', 'slo_report', 'compare_periods',
+                        'histogram', 'histogram_merge', 'histogram_quantile', 'histogram_count', 'histogram_count_below',
+                        'histogram_buckets', 'id_time', 'time_id', 'signal_history', 'type_matches'))
+  SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END AS kind, c.oid::regclass::text AS object,
+         r.columns
+  FROM relation r JOIN pg_class c ON c.oid = r.relation
+UNION ALL
+  SELECT 'function', f.function::regprocedure::text, NULL
+  FROM called f
+  JOIN pg_proc p ON p.oid = f.function AND p.pronamespace = 'webhook_outbox'::regnamespace;
+COMMENT ON VIEW webhook_outbox.monitor_privilege IS 'what grant_monitor() grants: SELECT on views and tables, EXECUTE on functions';
+COMMENT ON COLUMN webhook_outbox.monitor_privilege.kind IS 'view, table or function';
+COMMENT ON COLUMN webhook_outbox.monitor_privilege.object IS 'its name';
+COMMENT ON COLUMN webhook_outbox.monitor_privilege.columns IS 'the columns that a monitor may read; NULL: all';
+
+CREATE FUNCTION webhook_outbox.check_grantee(p_role name) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'webhook_outbox.event'::regclass);
+BEGIN
+  IF p_role IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+      MESSAGE = 'role must not be null',
+      HINT = 'Name the role that is to look: grant_monitor(''grafana'').';
+  ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+      MESSAGE = format('role "%s" does not exist', p_role),
+      HINT = CASE p_role WHEN 'public' THEN 'Nothing of webhook_outbox is granted to PUBLIC: name a role.'
+                         ELSE format('CREATE ROLE %I LOGIN makes it; upper and lower case count here.', p_role) END;
+  ELSIF NOT pg_has_role(current_user, v_owner, 'USAGE') THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+      MESSAGE = format('role "%s" may not grant what is webhook_outbox''s', current_user),
+      HINT = format('Do it as %s, the owner of the extension, or as a superuser.', v_owner::regrole);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_grantee(name) IS
+  'fails unless this role exists and whoever calls may grant it something';
+
+CREATE FUNCTION webhook_outbox.grant_monitor(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_item record;
+BEGIN
+  PERFORM webhook_outbox.check_grantee(grant_monitor.role);
+  EXECUTE format('GRANT USAGE ON SCHEMA webhook_outbox TO %I', grant_monitor.role);
+  FOR v_item IN SELECT m.kind, m.object, m.columns FROM webhook_outbox.monitor_privilege m LOOP
+    IF v_item.kind = 'function' THEN
+      EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', v_item.object, grant_monitor.role);
+    ELSE
+      EXECUTE format('GRANT SELECT %s ON %s TO %I',
+        '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(v_item.columns) c) || ')', v_item.object, grant_monitor.role);
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.grant_monitor(name) IS
+  'lets a role look at how deliveries go (see monitor_privilege), and at nothing else: no payloads, headers, responses, secrets '
+  'and URLs. Call it again after an update of the extension. grant_monitor(''grafana'')';
+
+CREATE FUNCTION webhook_outbox.revoke_monitor(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_item record;
+  v_role oid;
+BEGIN
+  PERFORM webhook_outbox.check_grantee(revoke_monitor.role);
+  FOR v_item IN SELECT m.kind, m.object, m.columns FROM webhook_outbox.monitor_privilege m LOOP
+    IF v_item.kind = 'function' THEN
+      EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', v_item.object, revoke_monitor.role);
+    ELSE
+      EXECUTE format('REVOKE SELECT %s ON %s FROM %I',
+        '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(v_item.columns) c) || ')', v_item.object, revoke_monitor.role);
+    END IF;
+  END LOOP;
+  -- a role that publishes as well still has to find the schema
+  v_role := (SELECT r.oid FROM pg_roles r WHERE r.rolname = revoke_monitor.role);
+  IF NOT EXISTS (
+    SELECT FROM pg_class c, aclexplode(c.relacl) x WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role
+    UNION ALL
+    SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid, aclexplode(a.attacl) x
+    WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role
+    UNION ALL
+    SELECT FROM pg_proc p, aclexplode(p.proacl) x WHERE p.pronamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role)
+  THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA webhook_outbox FROM %I', revoke_monitor.role);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.revoke_monitor(name) IS
+  'takes back what grant_monitor() granted, and USAGE of the schema if the role has nothing else in it';
