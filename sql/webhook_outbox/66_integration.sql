@@ -146,7 +146,8 @@ COMMENT ON FUNCTION webhook_outbox.integration_facts() IS
 
 CREATE VIEW webhook_outbox.integration AS
   SELECT f.source, f.event_type, p.endpoint_id, p.name AS endpoint, p.tier, t.name AS tier_name, p.owner, f.tenants,
-         f.deliveries_24h, f.deliveries_30d, s.share, 100.0 * f.delivered_30d / nullif(f.deliveries_30d, 0) AS success_rate,
+         f.deliveries_24h, f.deliveries_30d, s.share,
+         100.0::double precision * f.delivered_30d / nullif(f.deliveries_30d, 0) AS success_rate,
          round(h.bytes_avg)::integer AS payload_bytes_avg, h.bytes_max AS payload_bytes_max, h.keys AS payload_keys,
          f.first_seen_at, f.last_seen_at, c.criticality,
          concat_ws(', ', format('tier %s', p.tier),
