@@ -40,7 +40,12 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
-/* Readers scan what is not written yet: it must not become too much. */
+/*
+ * Readers scan what is not written yet: it must not become too much, but
+ * where there are many series there is more to write each time.
+ */
+#define MIN_FACTS			20000
+#define FACTS_PER_SERIES	10
 #define MAX_FACTS			50000
 #define MAX_BYTES			(32 * 1024 * 1024)
 
@@ -175,14 +180,24 @@ wo_rollup_has_facts(void)
 	return facts->n > 0;
 }
 
+/* Is there so much in memory that it should not wait? */
+static bool
+is_much(void)
+{
+	int			limit = list_length(facts->active) * FACTS_PER_SERIES;
+
+	limit = Min(Max(limit, MIN_FACTS), MAX_FACTS);
+	return facts->n >= limit ||
+		MemoryContextMemAllocated(facts->context, true) >= MAX_BYTES;
+}
+
 /* When that is to be written; DT_NOEND: there is nothing. */
 TimestampTz
 wo_rollup_deadline(void)
 {
 	if (facts->n == 0)
 		return DT_NOEND;
-	if (facts->n >= MAX_FACTS ||
-		MemoryContextMemAllocated(facts->context, true) >= MAX_BYTES)
+	if (is_much())
 		return DT_NOBEGIN;
 	return facts->minute + USECS_PER_MINUTE;
 }
