@@ -24,6 +24,17 @@ $node->safe_psql('postgres', q(
 	UPDATE webhook_outbox.endpoint SET tenant = 'acme' WHERE name = 'wordy'));
 $receiver->script('/dead', { status => 503 });
 
+# The objective of a tier that is changed while the dispatcher works.
+$node->safe_psql('postgres', q(
+	INSERT INTO webhook_outbox.tier VALUES (4, 'tight', 99, '1 hour')));
+my $tight = create_endpoint($node, $receiver, 'tight', '/delay/20', tier => 4,
+	event_types => "'{tight.*}'");
+my $is_loaded = 'SELECT count(*) = 0 FROM webhook_outbox.endpoint_change';
+wait_for_sql($node, $is_loaded, 'the dispatcher knows the endpoints');
+$node->safe_psql('postgres', q(
+	UPDATE webhook_outbox.tier SET latency_objective = '15 ms' WHERE tier = 4));
+wait_for_sql($node, $is_loaded, 'and that an objective was changed');
+
 # The measures of one attempt a, with its event e, as the comments of
 # endpoint_rollup define them.
 my $is_own = q(a.origin IS NULL);
@@ -149,6 +160,7 @@ sub work
 		SELECT (ARRAY['order.created', 'order.paid', 'user.created'])[1 + n % 3],
 		       CASE WHEN n % 4 > 0 THEN 'acme' END, CASE WHEN n % 5 > 0 THEN 'shop' END, to_json(n)
 		FROM generate_series(1, 60) n;
+		INSERT INTO webhook_outbox.event (type, payload) SELECT 'tight.one', to_json(n) FROM generate_series(1, 2) n;
 		INSERT INTO webhook_outbox.event (type, payload) SELECT 'bad.one', to_json(n) FROM generate_series(1, 3) n));
 	$n_dead += 3;
 	return all_delivered($node, "$when: all is delivered or given up");
@@ -197,6 +209,9 @@ check_known('after redeliveries');
 switch_database('none', 0);
 is(sql_value($node, $n_open), '0', 'a clean stop leaves nothing open');
 check_all('after a clean stop');
+is(sql_value($node, qq(SELECT sum(delivered) || ' ' || sum(late)
+	FROM webhook_outbox.endpoint_rollup WHERE endpoint_id = $tight AND resolution = 1)),
+	'2 2', 'the changed objective of a tier counts');
 is(sql_value($node, q(SELECT count(*) FROM webhook_outbox.endpoint_rollup r
 	WHERE bucket <> date_trunc('minute', bucket) OR bucket > now())), '0',
 	'buckets are minutes that have begun');
