@@ -62,6 +62,9 @@ else
 fi
 
 cd "$WO_TREE" || exit 1
+# a test says which packages it wants unpacked: "# Unpacks: NAME..."
+mapfile -t unpacked < <(sed -n 's/^# Unpacks: //p' "${files[@]}" | tr ' ' '\n' | sort -u)
+[ ${#unpacked[@]} -eq 0 ] || wo_unpack_packages "${unpacked[@]}"
 regress=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress
 perl=$(dirname "$regress")/../perl
 wo_run mkdir -p tmp_check tmp

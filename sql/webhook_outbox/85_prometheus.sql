@@ -232,7 +232,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_outbox.prometheus_samples() IS
   'all metrics as rows, for an exporter that runs SQL: name (see prometheus_metric; of a histogram with _bucket, _sum or _count), '
-  'labels, value. Each tier has about 60, each endpoint about 27 (500 endpoints at most), alerts at most 200';
+  'labels, value. Each tier has about 60, each endpoint about 30 (500 endpoints at most), alerts at most 200';
 
 CREATE FUNCTION webhook_outbox.prometheus_labels(p_labels jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -9,6 +9,8 @@
 #                             a private copy of the server; NAME may be that of
 #                             an extension, with NN for PostgreSQL's version
 #                             (postgresql-NN-cron): tests skip what is not there
+#   wo_unpack_packages NAME...  unpack Debian packages into a private folder,
+#                             WO_UNPACKED: nothing is installed or started
 #   wo_run COMMAND...         run COMMAND there, as postgres if we are root
 #
 # After wo_setup: WO_WORK (folder for everything, removed at exit unless
@@ -72,6 +74,23 @@ wo_need_packages() {
 # The same for what a test can do without, and then skips.
 wo_want_packages() {
 	[ $# -eq 0 ] || (wo_need_packages "$@") || wo_say "going on without: $*"
+}
+
+# Programs out of Debian packages that would start a service when they are
+# installed. Where they cannot be had, tests that want them skip. Needs no
+# root, unless apt has no lists yet.
+wo_unpack_packages() {
+	local debs=$WO_WORK/debs p
+	export WO_UNPACKED=$WO_WORK/unpacked
+	mkdir -p "$debs" "$WO_UNPACKED"
+	wo_say "unpacking Debian packages: $*"
+	(cd "$debs" && apt-get -qq download "$@" >/dev/null 2>&1) ||
+		(wo_root apt-get -qq update && cd "$debs" && apt-get -qq download "$@") >/dev/null 2>&1 ||
+		wo_say "cannot download them: tests that need them are skipped"
+	for p in "$debs"/*.deb; do
+		[ ! -e "$p" ] || dpkg-deb -x "$p" "$WO_UNPACKED" || return 1
+	done
+	[ "$(id -u)" != 0 ] || chown -R postgres: "$debs" "$WO_UNPACKED"
 }
 
 # The newest PostgreSQL that is installed for development, or can be.
