@@ -5,7 +5,7 @@
  *
  * Layer 2, used by the sender alone.  This file starts requests, moves them
  * along and tells how they ended; http_poll.c waits on sockets,
- * http_transfer.c keeps handles, http_result.c judges the end.  It relies on:
+ * http_transfer.c keeps handles, http_lookup.c bounds look-ups, http_result.c judges the end.  It relies on:
  *
  * - A libcurl callback must not leave by longjmp, so callbacks neither palloc
  *   nor raise: they note what they saw and return.
@@ -119,6 +119,7 @@ wo_http_create(const WoHttpOptions *options)
 		elog(ERROR, "could not initialize libcurl's multi interface");
 	dlist_init(&http->starting);
 	dlist_init(&http->finished);
+	dlist_init(&http->put_off);
 	dlist_init(&http->idle);
 
 	wo_http_poll_create(http);
@@ -203,6 +204,10 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 		transfer->set_body_len = body->len;
 	}
 
+	wo_http_transfer_set_timeout(transfer, transfer->target->timeout_ms);
+	transfer->started_ms = wo_http_poll_now();
+	transfer->waited_ms = 0;
+	transfer->is_put_off = false;
 	transfer->excerpt_len = 0;
 	transfer->n_body = 0;
 	transfer->n_head = 0;
@@ -263,8 +268,13 @@ collect_finished(WoHttp *http)
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
 		transfer->code = message->data.result;
 		curl_multi_remove_handle(http->multi, easy);
-		dlist_push_tail(&http->finished, &transfer->node);
+		/* what needs no look-up any more has said so */
+		wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
 		n++;
+		if (transfer->is_put_off)
+			wo_http_lookup_put_off(http, transfer);
+		else
+			dlist_push_tail(&http->finished, &transfer->node);
 	}
 	return n;
 }
@@ -281,7 +291,8 @@ wo_http_step(WoHttp *http)
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	n = add_starting(http);
+	n = wo_http_lookup_resume(http);
+	n += add_starting(http);
 	n += wo_http_poll_run(http);
 	n += collect_finished(http);
 	sigprocmask(SIG_SETMASK, &before, NULL);
@@ -348,7 +359,7 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	result->http_status = status;
 	result->connect_ms = transfer->was_started ?
 		connect_ms(transfer->easy) : 0;
-	result->total_ms = total_us / 1000.0f;
+	result->total_ms = transfer->waited_ms + total_us / 1000.0f;
 	result->retry_after_s = -1;
 	if (transfer->retry_after[0] != '\0')
 		result->retry_after_s = wo_retry_after(transfer->retry_after,

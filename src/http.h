@@ -16,6 +16,9 @@
 
 #include "event.h"
 #include "lib/stringinfo.h"
+
+#define WO_HTTP_MAX_LOOKUPS		128 /* of host names, at once */
+#define WO_HTTP_LOOKUP_FILES	4	/* descriptors that one takes up, at most */
 #include "netguard.h"
 
 typedef struct WoHttp WoHttp;
@@ -57,7 +60,7 @@ extern bool wo_http_next_finished(WoHttp *http, WoResult *result,
 								  void **owner);
 
 extern int	wo_http_epoll_fd(const WoHttp *http);
-extern int	wo_http_timeout_ms(const WoHttp *http);
+extern int	wo_http_timeout_ms(WoHttp *http);
 extern int	wo_http_n_in_flight(const WoHttp *http);
 
 #endif							/* WO_HTTP_H */

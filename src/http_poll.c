@@ -30,8 +30,11 @@
 #define EVENTS_PER_STEP		256
 #define FIRST_WATCHES		1024	/* descriptors; the table grows */
 
-static int64
-monotonic_ms(void)
+/*
+ * Read the clock of deadlines, in milliseconds.
+ */
+int64
+wo_http_poll_now(void)
 {
 	struct timespec now;
 
@@ -44,7 +47,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
 	WoHttp	   *http = arg;
 
-	http->deadline_ms = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
+	http->deadline_ms = timeout_ms < 0 ? -1 : wo_http_poll_now() + timeout_ms;
 	return 0;
 }
 
@@ -119,6 +122,7 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 	WoNetVerdict verdict;
 	int			fd;
 
+	wo_http_lookup_end(transfer, WO_LOOKUP_FOUND);
 	verdict = wo_netguard_judge(&transfer->http->guard, &address->addr,
 								address->addrlen, transfer->is_http);
 	if (verdict != WO_NET_PERMITTED)
@@ -156,6 +160,7 @@ wo_http_poll_recheck(void *arg, char *address, char *local_address, int port,
 	.sin6_port = htons(port)};
 	WoNetVerdict verdict = WO_NET_UNKNOWN_FAMILY;
 
+	wo_http_lookup_end(transfer, WO_LOOKUP_FOUND);
 	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
 		verdict = wo_netguard_judge(&transfer->http->guard,
 									(struct sockaddr *) &v4, sizeof(v4),
@@ -212,7 +217,7 @@ act(WoHttp *http, curl_socket_t fd, int events)
 static int
 run_timers(WoHttp *http)
 {
-	if (http->deadline_ms < 0 || http->deadline_ms > monotonic_ms())
+	if (http->deadline_ms < 0 || http->deadline_ms > wo_http_poll_now())
 		return 0;
 	http->deadline_ms = -1;
 	act(http, CURL_SOCKET_TIMEOUT, 0);
@@ -291,9 +296,14 @@ wo_http_epoll_fd(const WoHttp *http)
  * Return how long to wait at most, in milliseconds; -1: for ever.
  */
 int
-wo_http_timeout_ms(const WoHttp *http)
+wo_http_timeout_ms(WoHttp *http)
 {
-	if (http->deadline_ms < 0)
+	int64		deadline_ms = http->deadline_ms;
+
+	if (!dlist_is_empty(&http->put_off) &&
+		(deadline_ms < 0 || deadline_ms > http->resume_ms))
+		deadline_ms = http->resume_ms;
+	if (deadline_ms < 0)
 		return -1;
-	return (int) Max(0, Min(http->deadline_ms - monotonic_ms(), INT_MAX));
+	return (int) Max(0, Min(deadline_ms - wo_http_poll_now(), INT_MAX));
 }

@@ -3,8 +3,8 @@
  * http_private.h
  *	  What the files of the HTTP engine share.
  *
- * Layer 2, for http.c, http_poll.c, http_transfer.c and http_result.c alone,
- * which are the only files that know libcurl, apart from url.c.
+ * Layer 2, for http.c and the other files http_*.c alone, which are the only
+ * files that know libcurl, apart from url.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +29,14 @@ typedef struct WoHttpWatch
 								 * closing is seen too */
 } WoHttpWatch;
 
+/* How the last look-up of a target's name ended. */
+typedef enum WoHttpLookup
+{
+	WO_LOOKUP_NONE,				/* there was none yet */
+	WO_LOOKUP_FOUND,
+	WO_LOOKUP_FAILED
+} WoHttpLookup;
+
 struct WoHttp
 {
 	CURLM	   *multi;
@@ -40,6 +48,9 @@ struct WoHttp
 	int			n_transfers;	/* all, idle ones too */
 	dlist_head	starting;		/* Transfers to be added in the next step */
 	dlist_head	finished;		/* Transfers to be told of */
+	dlist_head	put_off;		/* Transfers that wait for a look-up */
+	int64		resume_ms;		/* when to see to them again */
+	int			n_lookups;		/* under way and wanted */
 	dlist_head	idle;			/* Transfers, the least recently used first */
 	struct WoHttpTransfer *told;	/* its result is with the caller */
 	bool		has_http2;
@@ -63,6 +74,8 @@ struct WoHttpTarget
 	bool		is_http2;
 	bool		is_dropped;		/* freed with its last transfer */
 	int			n_transfers;
+	struct WoHttpTransfer *looking_up;	/* has its name looked up; or NULL */
+	WoHttpLookup last_lookup;
 	dlist_head	idle;			/* Transfers, the most recently used first */
 };
 
@@ -80,6 +93,11 @@ typedef struct WoHttpTransfer
 	int			setup;			/* http->setup when easy was set up */
 	const char *set_body;		/* the address that libcurl has ... */
 	int			set_body_len;	/* ... and the length */
+	int			set_timeout_ms; /* likewise */
+	int64		started_ms;		/* when it was to be sent */
+	int			waited_ms;		/* of that, before libcurl looked up its name */
+	bool		is_put_off;		/* waits for that, in put_off, or did so in
+								 * vain */
 
 	/* the response, as callbacks note it */
 	char	   *excerpt;		/* its first bytes */
@@ -105,6 +123,7 @@ typedef struct WoHttpTransfer
 } WoHttpTransfer;
 
 /* http_poll.c */
+extern int64 wo_http_poll_now(void);
 extern void wo_http_poll_create(WoHttp *http);
 extern int	wo_http_poll_run(WoHttp *http);
 extern curl_socket_t wo_http_poll_open(void *arg, curlsocktype purpose,
@@ -114,7 +133,15 @@ extern int	wo_http_poll_recheck(void *arg, char *address, char *local_address,
 extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
 extern void wo_http_poll_close_idle(WoHttp *http);
 
+/* http_lookup.c */
+extern int	wo_http_lookup_start(void *resolver, void *reserved, void *arg);
+extern void wo_http_lookup_end(WoHttpTransfer *transfer, WoHttpLookup how);
+extern void wo_http_lookup_put_off(WoHttp *http, WoHttpTransfer *transfer);
+extern int	wo_http_lookup_resume(WoHttp *http);
+
 /* http_transfer.c */
+extern void wo_http_transfer_set_timeout(WoHttpTransfer *transfer,
+										 int timeout_ms);
 extern void wo_http_transfer_judge(WoHttpTransfer *transfer);
 extern void wo_http_transfer_forget_idle(WoHttp *http);
 extern void wo_http_transfer_recycle(WoHttp *http, WoHttpTransfer *transfer);

@@ -165,6 +165,16 @@ judge_failure(WoHttpTransfer *transfer)
 	return meaning->outcome;
 }
 
+/* Nobody was free to look its name up. */
+static WoOutcome
+judge_put_off(WoHttpTransfer *transfer)
+{
+	snprintf(transfer->error, sizeof(transfer->error),
+			 "host name was not looked up in %.1f s, as too many others were",
+			 transfer->waited_ms / 1e3);
+	return WO_DNS_ERROR;
+}
+
 /* The host is refused before the start, if at all, when there is a proxy. */
 static WoOutcome
 judge_blocked(WoHttpTransfer *transfer)
@@ -225,6 +235,8 @@ wo_http_result_judge(WoHttpTransfer *transfer, long status)
 {
 	const char *abuse;
 
+	if (transfer->is_put_off)
+		return judge_put_off(transfer);
 	if (transfer->code == CURLE_OK)
 		return judge_answer(transfer, status);
 	/* of several addresses one may have been dialled all the same */

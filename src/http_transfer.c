@@ -322,8 +322,6 @@ set_request_options(CURL *easy, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-	rc |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-						   (long) target->timeout_ms);
 	rc |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
 						   (long) Min(target->timeout_ms,
 									  CONNECT_TIMEOUT_MS));
@@ -343,6 +341,9 @@ set_callbacks(CURL *easy, WoHttp *http, WoHttpTransfer *transfer)
 	rc |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION,
+						   wo_http_lookup_start);
+	rc |= curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 						   wo_http_poll_open);
 	rc |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
@@ -353,6 +354,19 @@ set_callbacks(CURL *easy, WoHttp *http, WoHttpTransfer *transfer)
 						   wo_http_poll_close);
 	rc |= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
 	return rc;
+}
+
+/*
+ * Set how long a request may take from now on.
+ */
+void
+wo_http_transfer_set_timeout(WoHttpTransfer *transfer, int timeout_ms)
+{
+	Assert(timeout_ms > 0);
+	if (transfer->set_timeout_ms == timeout_ms)
+		return;
+	curl_easy_setopt(transfer->easy, CURLOPT_TIMEOUT_MS, (long) timeout_ms);
+	transfer->set_timeout_ms = timeout_ms;
 }
 
 static WoHttpTransfer *

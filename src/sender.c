@@ -47,7 +47,8 @@
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
 #define ORDERS_PER_ROUND	256 /* then sockets get a turn */
-#define SPARE_DESCRIPTORS	64	/* for all that is not a connection */
+#define SPARE_DESCRIPTORS	64	/* for all that no request needs */
+#define LOOKUP_DESCRIPTORS	(WO_HTTP_MAX_LOOKUPS * WO_HTTP_LOOKUP_FILES)
 
 /* Who is told; what http.c does not know of it. */
 typedef struct Target
@@ -89,13 +90,16 @@ PGDLLEXPORT void wo_sender_main(Datum main_arg);
 /*
  * Return how many requests may be in flight: as many as the setting says,
  * unless there are too few descriptors.  Each needs one, and another one
- * while an old connection to another host is still being kept.
+ * while an old connection to another host is still being kept; some look up
+ * a name.
  */
 static int
 permitted_in_flight(void)
 {
 	struct rlimit limit;
-	rlim_t		needed = (rlim_t) wo_max_in_flight * 2 + SPARE_DESCRIPTORS;
+	rlim_t		needed = (rlim_t) wo_max_in_flight * 2 +
+		SPARE_DESCRIPTORS + LOOKUP_DESCRIPTORS;
+	int			n_spare;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
 		return wo_max_in_flight;
@@ -109,9 +113,10 @@ permitted_in_flight(void)
 			(errmsg("webhook_outbox sender may open %llu files only, too few for %d requests at once",
 					(unsigned long long) limit.rlim_cur, wo_max_in_flight),
 			 errhint("Raise the limit of open files (ulimit -n), or lower webhook_outbox.max_in_flight.")));
-	if (limit.rlim_cur < SPARE_DESCRIPTORS + 2)
-		return 1;
-	return (limit.rlim_cur - SPARE_DESCRIPTORS) / 2;
+	n_spare = (int) limit.rlim_cur - SPARE_DESCRIPTORS;
+	/* where there are few of both, all may look up a name at once */
+	return Max(1, Max((n_spare - LOOKUP_DESCRIPTORS) / 2,
+					  n_spare / (2 + WO_HTTP_LOOKUP_FILES)));
 }
 
 static void

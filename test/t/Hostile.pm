@@ -12,12 +12,33 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use File::Path ();
+use File::Temp ();
 use IPC::Run;
+use POSIX ();
 use Test::More;
 use WebhookOutbox;
 
-our @EXPORT = qw(start_hostile add_hostile wait_for_attempts expect_attempts
+our @EXPORT = qw(enter_network start_hostile add_hostile wait_for_attempts expect_attempts
   sender_status);
+
+# Run the test in a network of its own, whose names dns.pl knows; to be called
+# from BEGIN, before PostgreSQL::Test::Utils takes the output.  Skips the test
+# where that is not permitted.
+sub enter_network
+{
+	return if $ENV{WO_NETWORK}++;
+	my $error = qx(unshare -rnm unshare --user --map-user=1 true 2>&1);
+
+	plan skip_all => "no network of its own is to be had: $error" if $?;
+	my $dir = File::Temp::tempdir();
+	system 'unshare', '-rnm', $^X, "$WebhookOutbox::HERE/dns.pl", $dir, $<,
+	  $( + 0, $^X, (map { "-I$_" } @INC), $0;
+	my $status = $?;
+	File::Path::rmtree($dir);
+	# the END blocks of a test are not for this
+	POSIX::_exit($status & 127 ? 1 : $status >> 8);
+}
 
 sub start_hostile
 {
