@@ -210,6 +210,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->is_put_off = false;
 	transfer->excerpt_len = 0;
 	transfer->n_body = 0;
+	transfer->n_pieces = 0;
 	transfer->n_head = 0;
 	transfer->n_lines = 0;
 	transfer->retry_after[0] = '\0';

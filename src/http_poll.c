@@ -28,6 +28,7 @@
 #include "netguard.h"
 
 #define EVENTS_PER_STEP		256
+#define MAX_STEP_MS			20	/* then the caller has its turn */
 #define FIRST_WATCHES		1024	/* descriptors; the table grows */
 
 /*
@@ -224,36 +225,47 @@ run_timers(WoHttp *http)
 	return 1;
 }
 
+static void
+act_on(WoHttp *http, const struct epoll_event *event)
+{
+	int			fd = event->data.fd;
+	uint32		events = event->events;
+	WoHttpWatch *watch = &http->watches[fd];
+	int			what = 0;
+
+	/* an idle connection has closed: libcurl sees it before reuse */
+	if (watch->wanted == 0)
+	{
+		if (watch->registered != 0)
+			(void) register_watch(http, watch, fd);
+		return;
+	}
+	/* libcurl finds out about errors by reading or writing */
+	if (events & (EPOLLERR | EPOLLHUP))
+		events |= watch->wanted;
+	if (events & EPOLLIN)
+		what |= CURL_CSELECT_IN;
+	if (events & EPOLLOUT)
+		what |= CURL_CSELECT_OUT;
+	act(http, fd, what);
+}
+
+/*
+ * Sees to sockets for a while.  What it does not get to it is told of again,
+ * after those that have had no turn yet.
+ */
 static int
 run_sockets(WoHttp *http)
 {
 	struct epoll_event events[EVENTS_PER_STEP];
-	int			n;
+	int64		end_ms = wo_http_poll_now() + MAX_STEP_MS;
+	int			n_ready;
+	int			n = 0;
 
-	n = epoll_wait(http->epoll_fd, events, EVENTS_PER_STEP, 0);
-	for (int i = 0; i < n; i++)
-	{
-		int			fd = events[i].data.fd;
-		WoHttpWatch *watch = &http->watches[fd];
-		int			what = 0;
-
-		/* an idle connection has closed: libcurl sees it before reuse */
-		if (watch->wanted == 0)
-		{
-			if (watch->registered != 0)
-				(void) register_watch(http, watch, fd);
-			continue;
-		}
-		/* libcurl finds out about errors by reading or writing */
-		if (events[i].events & (EPOLLERR | EPOLLHUP))
-			events[i].events |= watch->wanted;
-		if (events[i].events & EPOLLIN)
-			what |= CURL_CSELECT_IN;
-		if (events[i].events & EPOLLOUT)
-			what |= CURL_CSELECT_OUT;
-		act(http, fd, what);
-	}
-	return Max(n, 0);
+	n_ready = epoll_wait(http->epoll_fd, events, EVENTS_PER_STEP, 0);
+	while (n < n_ready && wo_http_poll_now() <= end_ms)
+		act_on(http, &events[n++]);
+	return n;
 }
 
 /*

@@ -17,6 +17,7 @@
 #include "lib/ilist.h"
 
 #define WO_HTTP_MAX_BODY	(1024 * 1024)	/* of a response; more fails */
+#define WO_HTTP_MAX_PIECES	10000	/* chunks and reads; more fails */
 #define WO_HTTP_MAX_HEAD	(64 * 1024) /* bytes of a response's head ... */
 #define WO_HTTP_MAX_LINES	1000	/* ... and lines; more fails */
 
@@ -104,6 +105,7 @@ typedef struct WoHttpTransfer
 	int			excerpt_len;
 	int			excerpt_size;	/* of the buffer; set before the request */
 	int64		n_body;			/* bytes */
+	int			n_pieces;		/* in which the body came */
 	int64		n_head;			/* bytes, all header lines */
 	int			n_lines;		/* of the head, likewise */
 	char		retry_after[64];	/* value of the header; "": none */

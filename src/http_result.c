@@ -215,6 +215,8 @@ find_abuse(const WoHttpTransfer *transfer)
 		return CODED;
 	if (transfer->n_body > WO_HTTP_MAX_BODY)
 		return "answer is longer than 1 MB";
+	if (transfer->n_pieces > WO_HTTP_MAX_PIECES)
+		return "answer came in more than 10000 pieces";
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &n_sent);
 	/* the code of a URL that is no HTTP is that of an answer that is none */

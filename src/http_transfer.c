@@ -22,6 +22,7 @@
 #define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
 #define HAPPY_EYEBALLS_MS	200L
 #define DNS_CACHE_S			60L /* names that resolved are not asked again */
+#define READ_SIZE			4096L	/* bytes of a response read at once */
 #define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
 
 /*
@@ -219,7 +220,12 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	memcpy(transfer->excerpt + transfer->excerpt_len, data, kept);
 	transfer->excerpt_len += kept;
 	transfer->n_body += len;
-	return transfer->n_body > WO_HTTP_MAX_BODY ? 0 : len;
+	/* a chunk costs much the same when it holds a single byte */
+	transfer->n_pieces++;
+	if (transfer->n_body > WO_HTTP_MAX_BODY ||
+		transfer->n_pieces > WO_HTTP_MAX_PIECES)
+		return 0;
+	return len;
 }
 
 /* Sees that a TLS handshake begins: libcurl tells of TCP only with TLS. */
@@ -319,6 +325,8 @@ set_request_options(CURL *easy, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	rc |= curl_easy_setopt(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+	/* most answers are shorter; of others each gets its turn */
+	rc |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_SIZE);
 	rc |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);

@@ -28,7 +28,8 @@ my %expect = (
 	'/gzip/content' => [ 'delivered', 200, '' ],
 	'/gzip/transfer' => [ 'protocol_error', 200, $coded ],
 	'/gzip/chunked' => [ 'protocol_error', 200, $coded ],
-	'/chunk/endless' => [ 'protocol_error', 200, $big ],
+	'/chunk/endless' =>
+	  [ 'protocol_error', 200, 'answer came in more than 10000 pieces' ],
 	'/chunk/huge' => [ 'protocol_error', 200, $unread ],
 	'/chunk/malformed' => [ 'protocol_error', 200, $unread ],
 	'/chunk/extension' => [ 'timeout', 200, $late ],
@@ -85,6 +86,7 @@ for my $is_slow (1, 0)
 			$name =~ m{^/}
 			? $hostile->url('plain', $name)
 			: $hostile->url($name),
+			event_types => "'{odd}'",
 			$is_slow ? (timeout => "'5 s'") : ());
 	}
 	publish($node, 'odd');
