@@ -5,7 +5,8 @@
  *
  * Layer 2, used by the sender alone.  This file starts requests, moves them
  * along and tells how they ended; http_poll.c waits on sockets,
- * http_transfer.c keeps handles, http_lookup.c bounds look-ups, http_result.c judges the end.  It relies on:
+ * http_transfer.c keeps handles, http_lookup.c bounds look-ups of names,
+ * http_result.c judges the end.  It relies on:
  *
  * - A libcurl callback must not leave by longjmp, so callbacks neither palloc
  *   nor raise: they note what they saw and return.

@@ -18,7 +18,7 @@
 #include "lib/stringinfo.h"
 
 #define WO_HTTP_MAX_LOOKUPS		128 /* of host names, at once */
-#define WO_HTTP_LOOKUP_FILES	4	/* descriptors that one takes up, at most */
+#define WO_HTTP_LOOKUP_FILES	4	/* descriptors that one needs, at most */
 #include "netguard.h"
 
 typedef struct WoHttp WoHttp;

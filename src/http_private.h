@@ -96,7 +96,7 @@ typedef struct WoHttpTransfer
 	int			set_body_len;	/* ... and the length */
 	int			set_timeout_ms; /* likewise */
 	int64		started_ms;		/* when it was to be sent */
-	int			waited_ms;		/* of that, before libcurl looked up its name */
+	int			waited_ms;		/* of that, before its name was looked up */
 	bool		is_put_off;		/* waits for that, in put_off, or did so in
 								 * vain */
 

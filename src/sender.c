@@ -97,10 +97,10 @@ static int
 permitted_in_flight(void)
 {
 	struct rlimit limit;
-	rlim_t		needed = (rlim_t) wo_max_in_flight * 2 +
-		SPARE_DESCRIPTORS + LOOKUP_DESCRIPTORS;
+	rlim_t		needed = (rlim_t) wo_max_in_flight * 2;
 	int			n_spare;
 
+	needed += SPARE_DESCRIPTORS + LOOKUP_DESCRIPTORS;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
 		return wo_max_in_flight;
 

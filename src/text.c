@@ -4,9 +4,9 @@
  *	  Bytes from strangers as text that the database can store.
  *
  * A receiver may answer with anything.  What is valid in the database's
- * encoding stays; every other byte, control characters but tab and line feed
- * among them, becomes \xNN.  So nothing in a response can garble a terminal
- * that shows it.
+ * encoding (UTF-8 when that is SQL_ASCII) stays; every other byte, control
+ * characters but tab and line feed among them, becomes \xNN.  So nothing in a
+ * response can garble a terminal that shows it.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +40,10 @@ char_len(const char *bytes, int len)
 	unsigned char c = (unsigned char) *bytes;
 	int			encoding = GetDatabaseEncoding();
 	int			n;
+
+	/* it takes any byte, and nobody converts for it: receivers send UTF-8 */
+	if (encoding == PG_SQL_ASCII)
+		encoding = PG_UTF8;
 
 	if (!IS_HIGHBIT_SET(c))
 		return (c >= ' ' && c != 0x7f) || c == '\t' || c == '\n' ? 1 : 0;

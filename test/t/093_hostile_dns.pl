@@ -25,9 +25,9 @@ sub url_of
 
 sub descriptors
 {
-	my $pid = sql_value($node, q(SELECT pid FROM webhook_outbox.worker_status
-		WHERE process = 'sender'));
-	opendir my $dir, "/proc/$pid/fd" or die "/proc/$pid/fd: $!";
+	my $folder = '/proc/' . sender_pid($node) . '/fd';
+
+	opendir my $dir, $folder or die "$folder: $!";
 	return scalar(() = readdir $dir);
 }
 

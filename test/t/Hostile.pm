@@ -20,14 +20,14 @@ use Test::More;
 use WebhookOutbox;
 
 our @EXPORT = qw(enter_network start_hostile add_hostile wait_for_attempts expect_attempts
-  sender_status);
+  sender_pid sender_status);
 
 # Run the test in a network of its own, whose names dns.pl knows; to be called
 # from BEGIN, before PostgreSQL::Test::Utils takes the output.  Skips the test
 # where that is not permitted.
 sub enter_network
 {
-	return if $ENV{WO_NETWORK}++;
+	return if $^C || $ENV{WO_NETWORK}++;
 	my $error = qx(unshare -rnm unshare --user --map-user=1 true 2>&1);
 
 	plan skip_all => "no network of its own is to be had: $error" if $?;
@@ -86,7 +86,7 @@ sub add_hostile
 # A check that passes once every endpoint has had an attempt.
 sub wait_for_attempts
 {
-	my ($node) = @_;
+	my ($node, $dbname) = @_;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return wait_for_sql(
@@ -94,7 +94,7 @@ sub wait_for_attempts
 		SELECT count(*) = 0 FROM webhook_outbox.endpoint e
 		WHERE NOT EXISTS (SELECT FROM webhook_outbox.attempt a
 		  WHERE a.endpoint_id = e.endpoint_id)),
-		'every endpoint got its attempt');
+		'every endpoint got its attempt', $dbname);
 }
 
 # Checks of the only attempt of each endpoint: outcome, status ('': none) and
@@ -131,20 +131,23 @@ sub expect_attempts
 	return;
 }
 
-# A number of the senders' /proc/PID/status, e.g. VmHWM (kB) or Threads; the sum.
+# The process id of the only sender.
+sub sender_pid
+{
+	return sql_value($_[0], q(SELECT pid FROM webhook_outbox.worker_status
+		WHERE process = 'sender'));
+}
+
+# A number of its /proc/PID/status, e.g. VmHWM (kB) or Threads.
 sub sender_status
 {
 	my ($node, $field) = @_;
-	my $sum = 0;
+	my $file = '/proc/' . sender_pid($node) . '/status';
 
-	for my $pid (split /\n/,
-		sql_value($node, q(SELECT pid FROM webhook_outbox.worker_status
-		WHERE process = 'sender')))
-	{
-		open my $fh, '<', "/proc/$pid/status" or next;
-		/^$field:\s+(\d+)/ and $sum += $1 while <$fh>;
-	}
-	return $sum;
+	open my $fh, '<', $file or die "$file: $!";
+	my ($value) = join('', <$fh>) =~ /^$field:\s+(\d+)/m
+	  or die "$file: no $field";
+	return $value;
 }
 
 1;

@@ -80,7 +80,7 @@ sub reset_by
 
 	setsockopt $fh, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0);
 	close $fh;
-	exit 0;
+	return;
 }
 
 sub body
@@ -115,6 +115,9 @@ my %answer = (
 	},
 	'/body/every-byte' => sub {
 		out($_[0], "HTTP/1.1 500 No\r\n" . body($every_byte));
+	},
+	'/body/utf-8' => sub {
+		out($_[0], "HTTP/1.1 500 No\r\n" . body("\xc3\xbc\xc2\x9b\xe2\x82\xac"));
 	},
 	'/body/negative' =>
 	  sub { out($_[0], $OK . "Content-Length: -5\r\n\r\nhello") },
@@ -289,8 +292,7 @@ my %serve = (
 	plain => \&serve_http,
 	tls => \&serve_tls,
 	h2 => \&serve_h2,
-	silent => \&stay,
-	rst => \&reset_by);
+	silent => \&stay);
 
 # ---- listening
 
@@ -339,6 +341,11 @@ for (@ARGV)
 	while (1)
 	{
 		my $fh = $listener->accept or die "accept: $!\n";
+		if ($name eq 'rst')
+		{
+			reset_by($fh);
+			next;
+		}
 		my $child = fork // die "fork: $!\n";
 		if ($child)
 		{
