@@ -82,6 +82,7 @@ wo_http_configure(WoHttp *http, const WoHttpOptions *options)
 		ca_file = find_ca_file();
 	has_changed = replace_text(&http->ca_file, ca_file);
 	has_changed |= replace_text(&http->proxy, options->proxy);
+	/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-*): zeroed */
 	if (memcmp(&http->guard, &options->guard, sizeof(WoNetguard)) != 0)
 	{
 		http->guard = options->guard;

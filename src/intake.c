@@ -312,13 +312,14 @@ fill_page(WoDispatcher *d, int room, EventPage *page)
 {
 	WoReader   *reader = d->reader;
 	Size		bytes = (Size) wo_window_size * 1024;
-	int			n_endpoints = Max(list_length(wo_router_endpoints()), 1);
+	int			n_endpoints = list_length(wo_router_endpoints());
 
 	page->window = reader->n_windows;
 	if (reader->reading == NULL || room == 0)
 		return;
 	/* Each event of the page may be owed to every endpoint. */
-	room = Min(room, Max(MAX_OPEN_DELIVERIES / n_endpoints, 1));
+	if (n_endpoints > 0)
+		room = Min(room, Max(MAX_OPEN_DELIVERIES / n_endpoints, 1));
 	page->n = wo_reader_read_page(reader, room, bytes - reader->n_bytes,
 								  d->now, page->events);
 	if (wo_reader_may_be_recorded(reader, page->events, page->n))

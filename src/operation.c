@@ -131,6 +131,7 @@ wo_operation_find(Oid namespace_id, Datum tenant, Datum operation_id,
 		Datum		value = heap_getattr(tuple, COL_EVENT_ID + 1,
 										 RelationGetDescr(rel), &isnull);
 
+		Assert(!isnull);
 		*event_id = *DatumGetUUIDP(value);
 	}
 	systable_endscan(scan);

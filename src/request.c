@@ -354,7 +354,7 @@ build_signature(StringInfo lines, const WoRequest *request,
 	memcpy(prefix, lines->data + lines->len - UUID_TEXT_LEN, UUID_TEXT_LEN);
 	prefix[UUID_TEXT_LEN] = '.';
 	put_digits(time_text, unix_seconds(request->now), UNIX_TEXT_LEN);
-	strcpy(time_text + UNIX_TEXT_LEN, ".");
+	memcpy(time_text + UNIX_TEXT_LEN, ".", 2);	/* and the NUL */
 
 	append_literal(lines, "\nwebhook-timestamp: ");
 	appendBinaryStringInfo(lines, time_text, UNIX_TEXT_LEN);

@@ -126,6 +126,7 @@ find_extension(Oid *owner, Oid *namespace_id)
 	HeapTuple	tuple;
 	Oid			found_id = InvalidOid;
 
+	*owner = *namespace_id = InvalidOid;
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
 				F_NAMEEQ, CStringGetDatum(WO_EXTENSION));
 	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
