@@ -3,9 +3,10 @@
 #
 #   test/check.sh [SUITE | FILE.pl]...
 #
-# Suites: lint, regress, isolation, tap, fuzz (default: all but lint). Everything
-# is TAP, run by one prove, so its closing lines sum up all of it. A FILE.pl is
-# one TAP test, for use while working on it.
+# Suites: lint, analyze, regress, isolation, tap, fuzz (default: the last four;
+# analyze takes minutes of CPU). Everything is TAP, run by one prove, so its
+# closing lines sum up all of it. A FILE.pl is one TAP test, for use while working
+# on it.
 #
 # Settings (environment): COPT (compiler flags, default -DUSE_ASSERT_CHECKING),
 # PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, and those of test/lib/setup.sh.
@@ -24,6 +25,10 @@ for suite in "$@"; do
 		lint)
 			packages+=(cppcheck shellcheck codespell pg-bsd-indent universal-ctags)
 			files+=(test/suite/lint.pl)
+			;;
+		analyze)
+			packages+=(clang clang-tidy clang-tools)
+			files+=(test/suite/analyze.pl)
 			;;
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
 		fuzz)
@@ -48,7 +53,7 @@ for suite in "$@"; do
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;
-		*) wo_fail "no suite $suite: lint, regress, isolation, tap, fuzz or a file" ;;
+		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fuzz or a file" ;;
 	esac
 done
 
