@@ -168,11 +168,12 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.console_nav(text) IS 'links to the sections of the page';
 
-CREATE FUNCTION webhook_outbox.console(
-  title    text     DEFAULT NULL,
-  endpoint text     DEFAULT NULL,
-  span     interval DEFAULT '24 hours',
-  max_rows integer  DEFAULT 20) RETURNS text
+CREATE FUNCTION webhook_outbox.console_page(
+  title    text,
+  endpoint text,
+  span     interval,
+  max_rows integer,
+  p_responses jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -209,7 +210,7 @@ BEGIN
       || webhook_outbox.console_objectives(v_endpoint, v_few)
       || webhook_outbox.console_signals(span, v_endpoint, v_open)
       || webhook_outbox.console_endpoints(v_facts, max_rows)
-      || webhook_outbox.console_dead_letters(v_endpoint, v_few)
+      || webhook_outbox.console_dead_letters(v_endpoint, v_few, p_responses)
       || webhook_outbox.console_retries(v_endpoint, v_few)
       || webhook_outbox.console_queue(v_facts);
   END IF;
@@ -226,6 +227,35 @@ BEGIN
     || webhook_outbox.html_escape(current_setting('server_version'), 40) || '; made in '
     || webhook_outbox.html_ms(extract(epoch FROM clock_timestamp() - v_start)::double precision * 1000)
     || E' from the views of the schema webhook_outbox.</footer>\n</body>\n</html>\n';
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.console_page(text, text, interval, integer, jsonb) IS
+  'see console(); p_responses: what receivers answered, by endpoint_id and event_id of the dead letter';
+
+-- It runs as whoever calls it: who may not read what receivers answered is not shown it.
+
+CREATE FUNCTION webhook_outbox.console(
+  title    text     DEFAULT NULL,
+  endpoint text     DEFAULT NULL,
+  span     interval DEFAULT '24 hours',
+  max_rows integer  DEFAULT 20) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+  v_responses jsonb;
+BEGIN
+  IF has_table_privilege('webhook_outbox.dead_letter', 'SELECT')
+     AND has_column_privilege('webhook_outbox.endpoint', 'endpoint_id', 'SELECT')
+     AND has_column_privilege('webhook_outbox.endpoint', 'name', 'SELECT') THEN
+    SELECT jsonb_object_agg(d.endpoint_id || ' ' || d.event_id, left(d.last_response, 200)) INTO v_responses
+    FROM (
+      SELECT l.endpoint_id, l.event_id, l.last_response FROM webhook_outbox.dead_letter l
+      WHERE console.endpoint IS NULL OR l.endpoint_id = (
+        SELECT p.endpoint_id FROM webhook_outbox.endpoint p WHERE p.name = console.endpoint)
+      ORDER BY l.created_at DESC, l.event_id
+      LIMIT least(greatest(coalesce(max_rows, 0) / 2, 1), 500)) d;
+  END IF;
+  RETURN webhook_outbox.console_page(title, endpoint, span, max_rows, v_responses);
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.console(text, text, interval, integer) IS

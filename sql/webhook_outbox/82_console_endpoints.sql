@@ -51,7 +51,8 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.console_endpoints(webhook_outbox.console_fact[], integer) IS
   'section of console(): endpoints with their last 24 hours';
 
-CREATE FUNCTION webhook_outbox.console_dead_letters(p_endpoint_id bigint, p_max integer) RETURNS text
+CREATE FUNCTION webhook_outbox.console_dead_letters(p_endpoint_id bigint, p_max integer, p_responses jsonb)
+  RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -79,7 +80,8 @@ BEGIN
            || webhook_outbox.html_count_of(r.attempts, 'attempt', 'attempts') || '</small>', 'short')
       || webhook_outbox.html_cell('last answer',
            webhook_outbox.html_escape(coalesce(r.last_error, r.last_outcome), 120)
-           || coalesce('<small>' || nullif(webhook_outbox.html_escape(r.last_response, 120), '') || '</small>', ''), 'text')
+           || coalesce('<small>' || nullif(webhook_outbox.html_escape(
+                p_responses ->> (r.endpoint_id || ' ' || r.event_id), 120), '') || '</small>', ''), 'text')
       || webhook_outbox.html_cell('event', '<code>' || r.event_id || '</code>')
       || E'</tr>\n';
   END LOOP;
@@ -96,7 +98,7 @@ BEGIN
           ORDER BY d.created_at DESC, d.event_id LIMIT 1))));
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.console_dead_letters(bigint, integer) IS
+COMMENT ON FUNCTION webhook_outbox.console_dead_letters(bigint, integer, jsonb) IS
   'section of console(): the newest dead letters, and what to do';
 
 CREATE FUNCTION webhook_outbox.console_retries(p_endpoint_id bigint, p_max integer) RETURNS text

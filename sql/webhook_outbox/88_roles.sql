@@ -33,7 +33,7 @@ CREATE VIEW webhook_outbox.monitor_privilege AS
     UNION
     SELECT p.oid FROM pg_proc p
     WHERE p.pronamespace = 'webhook_outbox'::regnamespace
-      AND p.proname IN ('console', 'prometheus_metrics', 'prometheus_samples', 'slo_report', 'compare_periods',
+      AND p.proname IN ('console', 'console_page', 'prometheus_metrics', 'prometheus_samples', 'slo_report', 'compare_periods',
                         'histogram', 'histogram_merge', 'histogram_quantile', 'histogram_count', 'histogram_count_below',
                         'histogram_buckets', 'id_time', 'time_id', 'signal_history', 'type_matches'))
   SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END AS kind, c.oid::regclass::text AS object,
@@ -43,7 +43,8 @@ UNION ALL
   SELECT 'function', f.function::regprocedure::text, NULL
   FROM called f
   JOIN pg_proc p ON p.oid = f.function AND p.pronamespace = 'webhook_outbox'::regnamespace;
-COMMENT ON VIEW webhook_outbox.monitor_privilege IS 'what grant_monitor() grants: SELECT on views and tables, EXECUTE on functions';
+COMMENT ON VIEW webhook_outbox.monitor_privilege IS
+  'what grant_monitor() grants: SELECT on views and tables, EXECUTE on functions';
 COMMENT ON COLUMN webhook_outbox.monitor_privilege.kind IS 'view, table or function';
 COMMENT ON COLUMN webhook_outbox.monitor_privilege.object IS 'its name';
 COMMENT ON COLUMN webhook_outbox.monitor_privilege.columns IS 'the columns that a monitor may read; NULL: all';
@@ -108,7 +109,8 @@ BEGIN
       EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', v_item.object, revoke_monitor.role);
     ELSE
       EXECUTE format('REVOKE SELECT %s ON %s FROM %I',
-        '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(v_item.columns) c) || ')', v_item.object, revoke_monitor.role);
+        '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(v_item.columns) c) || ')', v_item.object,
+        revoke_monitor.role);
     END IF;
   END LOOP;
   -- a role that publishes as well still has to find the schema

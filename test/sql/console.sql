@@ -144,7 +144,7 @@ GRANT USAGE ON SCHEMA webhook_outbox TO regress_console;
 SET ROLE regress_console;
 SELECT webhook_outbox.console();
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION webhook_outbox.console TO regress_console;
+GRANT EXECUTE ON FUNCTION webhook_outbox.console, webhook_outbox.console_page TO regress_console;
 SET ROLE regress_console;
 SELECT pg_temp.is_well_formed(webhook_outbox.console()) AS well_formed;
 RESET ROLE;

@@ -40,7 +40,7 @@ INSERT INTO series_rollup
   FROM series_rollup r WHERE r.series_id = 8;
 
 SELECT source, event_type, endpoint, tier_name, owner, tenants, deliveries_24h AS d24h, deliveries_30d AS d30d, round(share::numeric, 1) AS share,
-       round(success_rate, 2) AS success, criticality, reason
+       round(success_rate::numeric, 2) AS success, criticality, reason
 FROM integration ORDER BY tier, share DESC, endpoint, event_type;
 SELECT endpoint, event_type, first_seen_at < now() - interval '1100 hours' AS first,
        (now() AT TIME ZONE 'UTC')::date - (last_seen_at AT TIME ZONE 'UTC')::date AS last_days_ago

@@ -57,6 +57,11 @@ REVOKE USAGE ON SCHEMA webhook_outbox FROM regress_wo_monitor;
 
 SELECT webhook_outbox.grant_monitor('regress_wo_monitor');
 SELECT webhook_outbox.grant_monitor('regress_wo_monitor');
+-- the console shows answers of receivers to those who may read them
+SELECT webhook_outbox.console() ~ 'hidden-response' AS owner_sees_responses, webhook_outbox.console() ~ 'hidden-(key|token|payload)' AS more;
+SET ROLE regress_wo_monitor;
+SELECT webhook_outbox.console() ~ 'order.created' AS has_dead_letter, webhook_outbox.console() ~ 'hidden-' AS monitor_sees_responses;
+RESET ROLE;
 CREATE TEMP TABLE listed AS SELECT * FROM webhook_outbox.monitor_privilege;
 GRANT SELECT ON listed TO regress_wo_monitor;
 SET ROLE regress_wo_monitor;
