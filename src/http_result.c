@@ -16,6 +16,9 @@
 #define CUT_OFF		"connection was closed before the answer was complete"
 #define CODED	"answer has a transfer coding that was not asked for"
 
+/* CURLE_TOO_LARGE of libcurl 8.6 on */
+#define TOO_LARGE	((CURLcode) 100)
+
 /* What to add to a text. */
 typedef enum Addition
 {
@@ -222,8 +225,9 @@ find_abuse(const WoHttpTransfer *transfer)
 	/* the code of a URL that is no HTTP is that of an answer that is none */
 	if (n_sent > 0 && transfer->code == CURLE_UNSUPPORTED_PROTOCOL)
 		return "answer is not HTTP";
-	/* and a header line beyond libcurl's limits counts as lack of memory */
-	if (n_sent > 0 && transfer->code == CURLE_OUT_OF_MEMORY)
+	/* and a header line beyond libcurl's limits counted as lack of memory */
+	if (n_sent > 0 && (transfer->code == CURLE_OUT_OF_MEMORY ||
+					   transfer->code == TOO_LARGE))
 		return "header of the answer is too long";
 	return NULL;
 }

@@ -39,7 +39,8 @@ my %expect = (
 	'/head/1-mb-line' =>
 	  [ 'protocol_error', 200, 'header of the answer is too long' ],
 	'/head/drip' => [ 'timeout', 200, $late ],
-	'/head/status-line-drip' => [ 'timeout', '', $late ],
+	'/head/status-line-drip' =>
+	  [ 'timeout', '', qr/(no answer|answer was not complete) after 5\.\d s/ ],
 	'/head/cut' => [ 'protocol_error', 200, $cut ],
 	'/head/nul' => [ 'protocol_error', 200, $invalid ],
 	'/head/no-colon' => [ 'protocol_error', 200, $invalid ],
@@ -51,7 +52,6 @@ my %expect = (
 	'/status/99' => [ 'protocol_error', '', $not_http ],
 	'/status/099' => [ 'protocol_error', '', $not_http ],
 	'/status/999' => [ 'http_error', 999, 'HTTP 999' ],
-	'/status/1000' => [ 'protocol_error', '', $not_http ],
 	'/1xx/flood' => [ 'protocol_error', 100, $long ],
 	'/1xx/drip' => [ 'timeout', 102, $late ],
 	'/1xx/some' => [ 'delivered', 200, '' ],
