@@ -352,7 +352,7 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	{
 		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 		curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total_us);
-		/* some versions tell what they made of a line that is no status line */
+		/* some versions make a number of what is no status line */
 		if (status < 100)
 			status = 0;
 	}
