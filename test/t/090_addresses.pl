@@ -51,7 +51,8 @@ sub last_outcome
 }
 
 create_endpoint($node, $receiver, 'probe', '/probe',
-	event_types => q('{probe}'), retry_schedule => q('{100ms,1s,1s,1s,1h}'));
+	event_types => q('{probe}'), max_in_flight => 1,
+	retry_schedule => q(array_fill('1 s'::interval, '{100}')));
 publish($node, 'probe') for 1 .. 3;
 $receiver->wait_for('/probe', 3, 'a network that is listed is reached');
 my %conns = map { $_->{conn} => 1 } $receiver->requests('/probe');
