@@ -8,6 +8,10 @@
  * template or by pg_upgrade has nothing but that row.  Either way the events
  * have two owners now, and only an operator knows which one should deliver.
  *
+ * A clone of the whole cluster (a base backup) has the same identity as its
+ * source.  It is told by webhook_outbox.instance_id, which who starts it sets
+ * to something else.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -16,12 +20,15 @@
 #include "catalog/pg_type_d.h"
 #include "claim.h"
 #include "miscadmin.h"
+#include "settings.h"
 #include "txn.h"
+#include "utils/builtins.h"
 
-static const Oid compare_types[] = {INT8OID, OIDOID};
+static const Oid compare_types[] = {INT8OID, OIDOID, TEXTOID};
 static WoStatement compare = {
-	"SELECT coalesce(bool_and(system_identifier = $1 AND database_id = $2), "
-	"false) AND count(*) = 1 FROM webhook_outbox.claim", 2, compare_types, NULL
+	"SELECT coalesce(bool_and(system_identifier = $1 AND database_id = $2 "
+	"AND instance_id = $3), false) AND count(*) = 1 "
+	"FROM webhook_outbox.claim", 3, compare_types, NULL
 };
 
 /*
@@ -31,11 +38,12 @@ static WoStatement compare = {
 bool
 wo_claim_is_ours(void)
 {
-	Datum		args[2];
+	Datum		args[3];
 	bool		isnull;
 
 	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	args[1] = ObjectIdGetDatum(MyDatabaseId);
+	args[2] = CStringGetTextDatum(wo_instance_id);
 	wo_txn_query(&compare, args, NULL, 0);
 	return DatumGetBool(wo_txn_value(0, 1, &isnull));
 }

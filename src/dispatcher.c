@@ -163,7 +163,7 @@ start(MemoryContext context)
 }
 
 static void
-obey_reload(void)
+obey_reload(WoDispatcher *d)
 {
 	if (!ConfigReloadPending)
 		return;
@@ -171,6 +171,7 @@ obey_reload(void)
 	ProcessConfigFile(PGC_SIGHUP);
 	wo_txn_forget_role();
 	wo_flight_resize(wo_max_in_flight);
+	d->wants |= WO_WANT_ENDPOINTS;	/* instance_id may be another */
 	if (!wo_settings_want_database(database_name))
 		ShutdownRequestPending = true;
 }
@@ -393,7 +394,7 @@ static void
 run_cycle(WoDispatcher *d)
 {
 	CHECK_FOR_INTERRUPTS();
-	obey_reload();
+	obey_reload(d);
 	d->now = GetCurrentTimestamp();
 	notice_wants(d);
 	check_claim(d);

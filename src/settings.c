@@ -43,6 +43,7 @@ int			wo_operation_retention = 7 * SECS_PER_DAY;
 int			wo_poll_interval = 1000;
 char	   *wo_proxy;
 int			wo_response_excerpt = 4096;
+char	   *wo_instance_id;
 char	   *wo_role;
 int			wo_senders = 1;
 int			wo_window_events = 10000;
@@ -146,6 +147,10 @@ define_windows(void)
 							   "Role the dispatcher works as.",
 							   "Empty: the owner of the extension.",
 							   &wo_role, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("webhook_outbox.instance_id",
+							   "Name of this server, to tell a clone of the cluster by.",
+							   "A server with another one than delivery was claimed with does not deliver before resume_delivery() is called.",
+							   &wo_instance_id, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	define_int("webhook_outbox.senders",
 			   "Sender processes per database.",
 			   "Each takes one of max_worker_processes.",

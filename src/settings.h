@@ -29,6 +29,7 @@ extern int	wo_operation_retention; /* seconds */
 extern int	wo_poll_interval;	/* ms */
 extern char *wo_proxy;			/* "": none */
 extern int	wo_response_excerpt;	/* bytes */
+extern char *wo_instance_id;	/* as the claim has it: see claim.c */
 extern char *wo_role;			/* "": the extension's owner */
 extern int	wo_senders;
 extern int	wo_window_events;

@@ -287,12 +287,14 @@ INSERT INTO webhook_outbox.cursor
 CREATE TABLE webhook_outbox.claim (
   system_identifier bigint NOT NULL,
   database_id       oid NOT NULL,
-  claimed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+  claimed_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  instance_id       text NOT NULL DEFAULT coalesce(current_setting('webhook_outbox.instance_id', true), '')
 );
 COMMENT ON TABLE webhook_outbox.claim IS 'which database may deliver: this one, unless it is a copy (a row of another database, or a second one)';
 COMMENT ON COLUMN webhook_outbox.claim.system_identifier IS 'of the cluster, as pg_control_system() says';
 COMMENT ON COLUMN webhook_outbox.claim.database_id IS 'OID of the database';
 COMMENT ON COLUMN webhook_outbox.claim.claimed_at IS 'when the extension was created, or delivery was resumed';
+COMMENT ON COLUMN webhook_outbox.claim.instance_id IS 'webhook_outbox.instance_id then';
 INSERT INTO webhook_outbox.claim
   SELECT c.system_identifier, d.oid FROM pg_control_system() c, pg_database d WHERE d.datname = current_database();
 

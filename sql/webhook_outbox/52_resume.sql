@@ -10,9 +10,10 @@ BEGIN
   LOCK TABLE webhook_outbox.claim IN SHARE ROW EXCLUSIVE MODE;
   IF (SELECT count(*) = 1 FROM webhook_outbox.claim) AND NOT EXISTS (
                  SELECT FROM webhook_outbox.claim c
-                 WHERE (c.system_identifier, c.database_id) IS DISTINCT FROM
+                 WHERE (c.system_identifier, c.database_id, c.instance_id) IS DISTINCT FROM
                        ((SELECT s.system_identifier FROM pg_control_system() s),
-                        (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))) THEN
+                        (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
+                        current_setting('webhook_outbox.instance_id'))) THEN
     RETURN 0;
   END IF;
 
