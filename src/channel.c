@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "channel.h"
+#include "clock.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -42,7 +43,7 @@ enum
 /* What both sides see besides the queues. */
 typedef struct Shared
 {
-	pg_atomic_uint64 beat;		/* TimestampTz of the sender's last round */
+	pg_atomic_uint64 beat;		/* wo_clock_monotonic of its last round */
 	pg_atomic_uint32 is_leaving;	/* the sender wants a WO_ORDER_STOP */
 } Shared;
 
@@ -119,7 +120,7 @@ wo_channel_create(void)
 		shm_toc_insert(toc, i, chunk);
 	}
 	channel->shared = shm_toc_allocate(toc, sizeof(Shared));
-	pg_atomic_init_u64(&channel->shared->beat, GetCurrentTimestamp());
+	pg_atomic_init_u64(&channel->shared->beat, wo_clock_monotonic());
 	pg_atomic_init_u32(&channel->shared->is_leaving, 0);
 	shm_toc_insert(toc, KEY_SHARED, channel->shared);
 	shm_mq_set_sender(queue[ORDERS], MyProc);
@@ -207,16 +208,16 @@ wo_channel_is_leaving(WoChannel *channel)
 
 /* Says that the sender's loop is alive. */
 void
-wo_channel_beat(WoChannel *channel, TimestampTz now)
+wo_channel_beat(WoChannel *channel, int64 now)
 {
 	pg_atomic_write_u64(&channel->shared->beat, (uint64) now);
 }
 
 /* When the sender said so last. */
-TimestampTz
+int64
 wo_channel_last_beat(WoChannel *channel)
 {
-	return (TimestampTz) pg_atomic_read_u64(&channel->shared->beat);
+	return (int64) pg_atomic_read_u64(&channel->shared->beat);
 }
 
 /* How many bytes wait to be flushed. */

@@ -65,7 +65,7 @@ extern Size wo_channel_backlog(WoChannel *channel);
 extern WoChannelStatus wo_channel_receive_result(WoChannel *channel,
 												 WoResult *result);
 extern bool wo_channel_is_leaving(WoChannel *channel);
-extern TimestampTz wo_channel_last_beat(WoChannel *channel);
+extern int64 wo_channel_last_beat(WoChannel *channel);
 extern void wo_channel_destroy(WoChannel *channel);
 
 /* sender's side */
@@ -77,6 +77,6 @@ extern void wo_channel_drop_order(WoKeptOrder *kept);
 extern void wo_channel_queue_result(WoChannel *channel,
 									const WoResult *result);
 extern void wo_channel_set_leaving(WoChannel *channel);
-extern void wo_channel_beat(WoChannel *channel, TimestampTz now);
+extern void wo_channel_beat(WoChannel *channel, int64 now);
 
 #endif							/* WO_CHANNEL_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.c
- *	  New event ids.
+ *	  New event ids, and a clock that nobody sets.
  *
  * The last tick given out is an atomic in shared memory, so ids grow strictly
  * over all backends whatever the wall clock does.  Without the registry (not
@@ -11,6 +11,8 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <time.h>
 
 #include "clock.h"
 #include "registry.h"
@@ -59,6 +61,20 @@ random_bytes(void)
 	}
 	used += WO_UUIDV7_RANDOM_LEN;
 	return &batch[used - WO_UUIDV7_RANDOM_LEN];
+}
+
+/*
+ * Returns microseconds since some moment, the same one for all processes of
+ * this machine.  How long something took, or may take, is told by this clock:
+ * the other one can be set, and goes on while a virtual machine is stopped.
+ */
+int64
+wo_clock_monotonic(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
 }
 
 /* Makes the id of an event that is inserted now. */

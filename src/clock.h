@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *	  New event ids, and times in the units that the parts want.
+ *	  New event ids, and a clock that nobody sets.
  *
  * Layer 1.
  *
@@ -13,6 +13,7 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
+extern int64 wo_clock_monotonic(void);
 extern void wo_clock_new_id(pg_uuid_t *id, TimestampTz now);
 
 #endif							/* WO_CLOCK_H */

@@ -59,6 +59,9 @@ PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 #define STOP_GRACE_US		(5 * USECS_PER_SEC)
 #define HELD_GRACE_US		USECS_PER_SEC
 
+/* A clock that is set back by less is not worth mention. */
+#define CLOCK_STEP_US		USECS_PER_SEC
+
 /* A ring that cannot turn is reported when that has lasted so long. */
 #define PROBLEM_LASTS_US	(5 * USECS_PER_MINUTE)
 
@@ -390,16 +393,39 @@ wait(WoDispatcher *d)
 	ResetLatch(MyLatch);
 }
 
+/*
+ * Reads the clock.  When it was set back, what was to be done at a time that
+ * lies far ahead now is done at once, and the backlog is looked at from the
+ * start.  Times that stand in delivery are kept: retries come later by as much
+ * as the clock was set back, and never early.
+ */
+static void
+read_clock(WoDispatcher *d)
+{
+	TimestampTz before = d->now;
+
+	d->now = GetCurrentTimestamp();
+	if (d->now >= before - CLOCK_STEP_US)
+		return;
+	ereport(LOG,
+			(errmsg("webhook_outbox noticed that the clock was set back by %.1f s",
+					(before - d->now) / (double) USECS_PER_SEC)));
+	d->next_poll_at = d->next_look_at = d->next_maintenance_at = d->now;
+	d->next_load_at = d->next_publish_at = d->now;
+	d->must_look = true;
+	wo_settle_set_back(d);
+}
+
 static void
 run_cycle(WoDispatcher *d)
 {
 	CHECK_FOR_INTERRUPTS();
 	obey_reload(d);
-	d->now = GetCurrentTimestamp();
+	read_clock(d);
 	notice_wants(d);
 	check_claim(d);
 	keep_metrics(d);
-	wo_senders_maintain(d->now, d->is_stopping ? 0 : wo_senders);
+	wo_senders_maintain(d->is_stopping ? 0 : wo_senders);
 	wo_settle_collect(d);
 	/* Senders get work before the writing starts, and do not wait for it. */
 	if (may_deliver(d))

@@ -32,6 +32,7 @@ typedef struct WoDispatcher
 	TimestampTz next_poll_at;
 	TimestampTz next_load_at;	/* when a lane may have due rows to load */
 	TimestampTz next_look_at;	/* when the whole backlog is looked at */
+	bool		must_look;		/* then, whether anything happened or not */
 	TimestampTz next_maintenance_at;
 	TimestampTz next_publish_at;	/* to shared memory, for worker_status */
 	bool		is_shown_idle;	/* the last publication said that */
@@ -60,6 +61,7 @@ extern void wo_settle_create(WoDispatcher *d);
 extern void wo_settle_collect(WoDispatcher *d);
 extern void wo_settle_record(WoDispatcher *d, bool is_last);
 extern TimestampTz wo_settle_deadline(void);
+extern void wo_settle_set_back(WoDispatcher *d);
 extern void wo_settle_abandon(WoDispatcher *d, WoDelivery *delivery,
 							  const char *reason);
 extern void wo_settle_park(WoDispatcher *d, WoDelivery *delivery);

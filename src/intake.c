@@ -465,8 +465,9 @@ look_again(WoDispatcher *d)
 	static uint64 last_window = 0;
 
 	d->next_look_at = d->now + LOOK_INTERVAL_US;
-	if (d->reader->n_windows == last_window)
+	if (d->reader->n_windows == last_window && !d->must_look)
 		return;
+	d->must_look = false;
 	last_window = d->reader->n_windows;
 	wo_txn_begin("looking at the backlog");
 	wo_backlog_look();

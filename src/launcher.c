@@ -229,7 +229,9 @@ look_after(Oid database_id, TimestampTz now)
 		return DT_NOEND;
 	if (now < database->held_until)
 		return database->held_until;
-	if (now >= database->next_start_at)
+	/* a clock that was set back must not keep it waiting */
+	if (now >= database->next_start_at ||
+		database->next_start_at > now + LAST_BACKOFF_US)
 		start_dispatcher(charge, database, now);
 	return charge->handle ? DT_NOEND : database->next_start_at;
 }

@@ -27,6 +27,7 @@
 
 #include "access/xact.h"
 #include "channel.h"
+#include "clock.h"
 #include "compat.h"
 #include "http.h"
 #include "miscadmin.h"
@@ -71,7 +72,7 @@ typedef struct Sender
 	HTAB	   *targets;		/* Target, by endpoint_id */
 	WaitEventSet *wait_set;
 	TimestampTz now;			/* read once per round */
-	TimestampTz beat_at;		/* when the dispatcher was last told */
+	int64		beat_at;		/* when the dispatcher was last told */
 	TimestampTz stop_by;		/* to leave then, come what may */
 	int			max_in_flight;	/* as descriptors permit */
 	int			n_waiting;		/* orders that wait at their targets */
@@ -403,12 +404,12 @@ flush(Sender *sender)
 static void
 beat(Sender *sender)
 {
-	if (sender->now < TimestampTzPlusMilliseconds(sender->beat_at,
-												  BEAT_INTERVAL_MS / 2) &&
-		sender->now >= sender->beat_at)
+	int64		now = wo_clock_monotonic();
+
+	if (now - sender->beat_at < BEAT_INTERVAL_MS / 2 * INT64CONST(1000))
 		return;
-	wo_channel_beat(sender->channel, sender->now);
-	sender->beat_at = sender->now;
+	wo_channel_beat(sender->channel, now);
+	sender->beat_at = now;
 }
 
 static void

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "router.h"
@@ -54,8 +55,9 @@ typedef struct Sender
 	WoChannel  *channel;		/* NULL in SENDER_NONE */
 	BackgroundWorkerHandle *handle; /* NULL in SENDER_NONE */
 	int			n_in_flight;
-	TimestampTz since;			/* when the state was entered */
-	TimestampTz next_start_at;
+	int64		since;			/* when the state was entered (monotonic) */
+	TimestampTz entered_at;		/* the same, for people */
+	int64		next_start_at;	/* monotonic */
 	int64		backoff_us;
 } Sender;
 
@@ -75,10 +77,11 @@ wo_senders_create(WoDatabase *database)
 }
 
 static void
-enter(Sender *sender, SenderState state, TimestampTz now)
+enter(Sender *sender, SenderState state)
 {
 	sender->state = state;
-	sender->since = now;
+	sender->since = wo_clock_monotonic();
+	sender->entered_at = GetCurrentTimestamp();
 	is_changed = true;
 }
 
@@ -114,7 +117,7 @@ register_worker(int number, Sender *sender)
 
 /* SENDER_NONE to SENDER_STARTING, or stays when no worker slot is free. */
 static void
-start_sender(int number, TimestampTz now)
+start_sender(int number, int64 now)
 {
 	static bool is_told = false;
 	Sender	   *sender = &senders[number];
@@ -124,7 +127,7 @@ start_sender(int number, TimestampTz now)
 	sender->channel = wo_channel_create();
 	if (register_worker(number, sender))
 	{
-		enter(sender, SENDER_STARTING, now);
+		enter(sender, SENDER_STARTING);
 		is_told = false;
 	}
 	else
@@ -146,19 +149,19 @@ start_sender(int number, TimestampTz now)
 
 /* Any state with a channel to SENDER_DEAD. */
 static void
-declare_dead(Sender *sender, TimestampTz now)
+declare_dead(Sender *sender)
 {
 	Assert(sender->state == SENDER_STARTING ||
 		   sender->state == SENDER_RUNNING);
 	if (sender->state == SENDER_RUNNING &&
-		now - sender->since > LAST_BACKOFF_US)
+		wo_clock_monotonic() - sender->since > LAST_BACKOFF_US)
 		sender->backoff_us = 0; /* it ran well for a while */
-	enter(sender, SENDER_DEAD, now);
+	enter(sender, SENDER_DEAD);
 }
 
 /* SENDER_STARTING to SENDER_RUNNING, or to SENDER_DEAD. */
 static void
-watch_start(Sender *sender, TimestampTz now)
+watch_start(Sender *sender, int64 now)
 {
 	pid_t		pid;
 	BgwHandleStatus status;
@@ -166,17 +169,17 @@ watch_start(Sender *sender, TimestampTz now)
 	Assert(sender->state == SENDER_STARTING);
 	if (wo_channel_is_attached(sender->channel))
 	{
-		enter(sender, SENDER_RUNNING, now);
+		enter(sender, SENDER_RUNNING);
 		return;
 	}
 	status = GetBackgroundWorkerPid(sender->handle, &pid);
 	if (status == BGWH_STOPPED || now - sender->since > START_TIMEOUT_US)
-		declare_dead(sender, now);
+		declare_dead(sender);
 }
 
 /* A sender whose loop stands still for long is asked to end. */
 static void
-watch_beat(int number, TimestampTz now)
+watch_beat(int number, int64 now)
 {
 	Sender	   *sender = &senders[number];
 
@@ -188,7 +191,7 @@ watch_beat(int number, TimestampTz now)
 					number + 1)));
 	wo_registry_set_error(my_database, "a sender hung and was replaced");
 	TerminateBackgroundWorker(sender->handle);
-	declare_dead(sender, now);
+	declare_dead(sender);
 }
 
 static void
@@ -220,8 +223,10 @@ tell_targets_again(void)
 
 /* Starts what should run, watches what does, stops what is too much. */
 void
-wo_senders_maintain(TimestampTz now, int n_wanted)
+wo_senders_maintain(int n_wanted)
 {
+	int64		now = wo_clock_monotonic();
+
 	if (n_senders != n_wanted)
 		tell_targets_again();
 	n_senders = n_wanted;
@@ -372,7 +377,7 @@ wo_senders_receive(WoResult *result, int *number)
 			continue;
 		status = wo_channel_receive_result(sender->channel, result);
 		if (status == WO_CHANNEL_GONE)
-			declare_dead(sender, GetCurrentTimestamp());
+			declare_dead(sender);
 		if (status != WO_CHANNEL_OK)
 			continue;
 		sender->n_in_flight--;
@@ -396,7 +401,7 @@ wo_senders_next_dead(void)
 
 /* SENDER_DEAD to SENDER_NONE.  Its work has been accounted for. */
 void
-wo_senders_bury(int number, TimestampTz now)
+wo_senders_bury(int number)
 {
 	Sender	   *sender = &senders[number];
 	bool		was_wanted = !sender->is_stopping ||
@@ -412,8 +417,9 @@ wo_senders_bury(int number, TimestampTz now)
 	sender->is_stopping = false;
 	sender->backoff_us = sender->backoff_us == 0 ? FIRST_BACKOFF_US :
 		Min(sender->backoff_us * 2, LAST_BACKOFF_US);
-	sender->next_start_at = now + (was_wanted ? sender->backoff_us : 0);
-	enter(sender, SENDER_NONE, now);
+	sender->next_start_at = wo_clock_monotonic() +
+		(was_wanted ? sender->backoff_us : 0);
+	enter(sender, SENDER_NONE);
 	if (was_wanted)
 		my_database->senders[number].n_restarts++;
 	foreach(cell, wo_router_endpoints())
@@ -468,6 +474,6 @@ wo_senders_publish(void)
 			pid = 0;
 		entry->pid = pid;
 		entry->n_in_flight = senders[i].n_in_flight;
-		entry->started_at = senders[i].since;
+		entry->started_at = senders[i].entered_at;
 	}
 }

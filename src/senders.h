@@ -15,7 +15,7 @@
 #include "registry.h"
 
 extern void wo_senders_create(WoDatabase *database);
-extern void wo_senders_maintain(TimestampTz now, int n_wanted);
+extern void wo_senders_maintain(int n_wanted);
 extern int	wo_senders_pick(const WoEndpoint *endpoint);
 extern void wo_senders_send(int sender, WoEndpoint *endpoint, uint32 slot,
 							uint32 generation, const WoEvent *event);
@@ -23,7 +23,7 @@ extern void wo_senders_forget(int64 endpoint_id);
 extern void wo_senders_flush(void);
 extern bool wo_senders_receive(WoResult *result, int *sender);
 extern int	wo_senders_next_dead(void);
-extern void wo_senders_bury(int sender, TimestampTz now);
+extern void wo_senders_bury(int sender);
 extern void wo_senders_stop(void);
 extern int	wo_senders_n_live(void);
 extern bool wo_senders_take_changed(void);

@@ -233,7 +233,7 @@ account_for_dead(WoDispatcher *d)
 			result.response = "";
 			handle_result(d, &result);
 		}
-		wo_senders_bury(sender, d->now);
+		wo_senders_bury(sender);
 	}
 }
 
@@ -444,6 +444,16 @@ try_write(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	}
 	PG_END_TRY();
 	return is_written;
+}
+
+/* The clock was set back to now: nothing waits for the time that was. */
+void
+wo_settle_set_back(WoDispatcher *d)
+{
+	first_pending_at = Min(first_pending_at, d->now);
+	retry_at = Min(retry_at, d->now + STUCK_RETRY_US);
+	parked_at = Min(parked_at, d->now);
+	d->reader->saved_at = Min(d->reader->saved_at, d->now);
 }
 
 /* When pending records or metrics must be written at the latest. */

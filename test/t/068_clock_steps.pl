@@ -1,0 +1,96 @@
+# The clock is set forth and back by hours: no sender is taken for dead, no
+# delivery is repeated, records and new events do not wait for the old time,
+# and no retry is lost or early.
+# Plain SQL cannot show it: it takes a server whose clock can be set.
+use strict;
+use warnings FATAL => 'all';
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookOutbox;
+
+my $tmp = PostgreSQL::Test::Utils::tempdir();
+my $library = "$tmp/clock_shim.so";
+my $file = "$tmp/offset";
+
+system('gcc', '-shared', '-fPIC', '-o', $library,
+	"$WebhookOutbox::HERE/clock_shim.c") == 0 or BAIL_OUT('no clock_shim.so');
+
+# The server's clock is so many hours ahead of ours.
+sub set_clock
+{
+	my ($hours) = @_;
+
+	open my $fh, -e $file ? '+<:raw' : '>:raw', $file or die "$file: $!";
+	print $fh pack 'q', $hours * 3600;
+	close $fh or die "$file: $!";
+	return;
+}
+
+my $receiver = start_receiver();
+my $node = start_node(start => 0, conf => "autovacuum = off\n"
+	  . 'webhook_outbox.poll_interval = 200ms');
+{
+	local $ENV{LD_PRELOAD} = $library;
+	local $ENV{CLOCK_SHIM} = $file;
+
+	set_clock(0);
+	$node->start;
+}
+$node->safe_psql('postgres', 'CREATE EXTENSION webhook_outbox');
+create_endpoint($node, $receiver, 'slow', '/delay/3000',
+	event_types => "'{slow.*}'");
+create_endpoint($node, $receiver, 'well', '/well',
+	event_types => "'{order.*}'");
+create_endpoint($node, $receiver, 'down', '/down',
+	event_types => "'{order.*}'", retry_schedule => "'{10min,1h}'", retry_jitter => 0);
+$receiver->script('/down', { status => 503 });
+
+# forth, while a request is under way
+my $slow = publish($node, 'slow.one');
+$receiver->wait_for_requests('/delay/3000', 1, 'a request is under way');
+my $before = sql_value($node, 'SELECT clock_timestamp()');
+set_clock(1);
+cmp_ok(sql_value($node, "SELECT extract(epoch FROM clock_timestamp() - '$before') > 3000"),
+	'eq', 't', 'an hour passes in a moment');
+wait_for_sql(
+	$node, qq(SELECT state = 'delivered' FROM webhook_outbox.delivery_status
+	WHERE event_id = '$slow'), 'the request is recorded');
+is($receiver->stats('/delay/3000')->{requests}, 1, 'it was not made again');
+is( sql_value(
+		$node, q(SELECT sum(restarts) FROM webhook_outbox.worker_status
+		WHERE process = 'sender')),
+	'0', 'no sender was taken for dead');
+
+my $order = publish($node, 'order.one');
+$receiver->wait_for('/well', 1, 'events are delivered');
+$receiver->wait_for_requests('/down', 1, 'one fails');
+wait_for_sql(
+	$node, q(SELECT count(*) = 1 FROM webhook_outbox.delivery
+	WHERE state = 'retrying'), 'and waits for its retry');
+
+# back by two hours: records are few, so they would wait for company
+set_clock(-1);
+publish($node, 'order.two');
+$receiver->wait_for('/well', 2, 'set back, events are delivered');
+wait_for_sql(
+	$node, q(SELECT count(*) = 2 FROM webhook_outbox.delivery
+	WHERE state = 'retrying'), 'failures are recorded');
+wait_for_sql(
+	$node, q(SELECT count(*) = 0 FROM webhook_outbox.new_event),
+	'the cursor moves on');
+is(scalar(() = slurp_file($node->logfile) =~ /clock was set back by 7\d\d\d\./g),
+	1, 'the log says so once');
+$node->safe_psql('postgres', q(
+	BEGIN; INSERT INTO webhook_outbox.event (type, payload) VALUES ('order.three', '3');
+	SELECT pg_notify('x', ''); COMMIT));
+$receiver->wait_for('/well', 3, 'and again');
+is($receiver->stats('/down')->{requests}, 3, 'no retry is early');
+
+# forth: the retries of before and after are due
+set_clock(2);
+$receiver->wait_for_requests('/down', 6, 'no retry is lost');
+is(sql_value($node, q(SELECT count(*) FROM webhook_outbox.attempt WHERE outcome = 'unknown')),
+	'0', 'and no attempt has an outcome that nobody knows');
+
+# signatures hold the time, and the receiver's clock is another one
+finish($node);
