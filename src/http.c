@@ -217,6 +217,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->n_lines = 0;
 	transfer->retry_after[0] = '\0';
 	transfer->has_head = false;
+	transfer->is_malformed = false;
 	transfer->is_coded = false;
 	transfer->was_dialled = false;
 	transfer->was_connected = false;

@@ -110,6 +110,7 @@ typedef struct WoHttpTransfer
 	int			n_lines;		/* of the head, likewise */
 	char		retry_after[64];	/* value of the header; "": none */
 	bool		has_head;		/* up to the empty line that ends it */
+	bool		is_malformed;	/* its status line is none */
 	bool		is_coded;		/* with a transfer coding nobody asked for */
 	bool		was_dialled;	/* netguard permitted an address */
 	bool		was_connected;	/* by TCP, when TLS was to follow */

@@ -95,6 +95,12 @@ judge_answer(WoHttpTransfer *transfer, long status)
 		say(transfer, CUT_OFF);
 		return WO_PROTOCOL_ERROR;
 	}
+	/* what is no number, as in "HTTP/2 2z00", comes as 0 */
+	if (status < 100 || status > 999)
+	{
+		say(transfer, "answer has no valid status");
+		return WO_PROTOCOL_ERROR;
+	}
 	if (status >= 200 && status <= 299)
 	{
 		say(transfer, "");
@@ -214,6 +220,8 @@ find_abuse(const WoHttpTransfer *transfer)
 		return "head of the answer is longer than 64 kB";
 	if (transfer->n_lines > WO_HTTP_MAX_LINES)
 		return "head of the answer has more than 1000 lines";
+	if (transfer->is_malformed)
+		return "answer is not HTTP";
 	if (transfer->is_coded)
 		return CODED;
 	if (transfer->n_body > WO_HTTP_MAX_BODY)
@@ -229,6 +237,9 @@ find_abuse(const WoHttpTransfer *transfer)
 	if (n_sent > 0 && (transfer->code == CURLE_OUT_OF_MEMORY ||
 					   transfer->code == TOO_LARGE))
 		return "header of the answer is too long";
+	/* one without a colon counts as a wrong argument of ours */
+	if (n_sent > 0 && transfer->code == CURLE_BAD_FUNCTION_ARGUMENT)
+		return "header of the answer is malformed";
 	return NULL;
 }
 

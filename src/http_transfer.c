@@ -174,6 +174,31 @@ is_permitted_coding(const char *value, size_t len)
 }
 
 /*
+ * Is this "HTTP/1.1 200" and so on?  Of a line that it cannot read, but that
+ * begins with HTTP/ in whatever case, libcurl thinks that it means 200.
+ */
+static bool
+is_status_line(const char *line, size_t len)
+{
+	const char *end = line + len;
+	const char *p = line + 5;
+	int			n_digits = 0;
+
+	if (len <= 5 || memcmp(line, "HTTP/", 5) != 0 ||
+		!isdigit((unsigned char) *p++))
+		return false;
+	if (end - p > 1 && *p == '.' && isdigit((unsigned char) p[1]))
+		p += 2;
+	if (p == end || *p != ' ')
+		return false;
+	while (p < end && *p == ' ')
+		p++;
+	for (; p < end && isdigit((unsigned char) *p); p++)
+		n_digits++;
+	return n_digits == 3 && (p == end || isspace((unsigned char) *p));
+}
+
+/*
  * Sees each line of the head.  libcurl takes a head that was cut off for a
  * whole one when the status line is there; hence has_head.  It keeps a copy
  * of each line, hence the limits.
@@ -191,8 +216,11 @@ on_head(char *line, size_t size, size_t n, void *arg)
 	if (transfer->n_head > WO_HTTP_MAX_HEAD ||
 		transfer->n_lines > WO_HTTP_MAX_LINES)
 		return 0;
-	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+	if (len > 5 && pg_strncasecmp(line, "HTTP/", 5) == 0)
 	{
+		transfer->is_malformed = !is_status_line(line, len);
+		if (transfer->is_malformed)
+			return 0;
 		/* what the head of an interim answer (1xx) asked for is void */
 		transfer->has_head = false;
 		transfer->retry_after[0] = '\0';
