@@ -19,6 +19,7 @@
  */
 #include "shim.h"
 
+#include <ctype.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,6 +43,8 @@
 typedef struct Receiver
 {
 	int			fd;				/* -1: none is open */
+	struct sockaddr_storage address;	/* what was dialled */
+	socklen_t	address_len;
 	StringInfoData answer;
 	int			sent;
 	int			n_pieces;		/* sent for this input */
@@ -75,10 +78,27 @@ open_pair(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	return fd;
 }
 
-static int
-skip_connect(void *arg, curl_socket_t fd, curlsocktype purpose)
+/*
+ * In the place of the system's, for libcurl too: the pair is connected already,
+ * to whom it should be.  So nothing here reaches a network.
+ * CURL_SOCKOPT_ALREADY_CONNECTED would say the same, but libcurl 7.88 connects
+ * all the same.
+ */
+int
+connect(int fd, const struct sockaddr *address, socklen_t len)
 {
-	return CURL_SOCKOPT_ALREADY_CONNECTED;
+	wo_fuzz_require(len <= sizeof(receiver.address));
+	memcpy(&receiver.address, address, len);
+	receiver.address_len = len;
+	return 0;
+}
+
+int
+getpeername(int fd, struct sockaddr *address, socklen_t *len)
+{
+	memcpy(address, &receiver.address, Min(*len, receiver.address_len));
+	*len = receiver.address_len;
+	return 0;
 }
 
 /* Reads what the request is, so that it never blocks. */
@@ -148,7 +168,7 @@ take_answer(WoFuzzInput *input)
 }
 
 static void
-check_result(const WoResult *result, int excerpt)
+check_result(const WoResult *result, int excerpt, bool is_proxied)
 {
 	bool		is_good = result->http_status >= 200 &&
 	result->http_status <= 299;
@@ -169,12 +189,23 @@ check_result(const WoResult *result, int excerpt)
 		wo_fuzz_require(is_good);
 	if (result->outcome == WO_HTTP_ERROR)
 		wo_fuzz_require(!is_good && result->http_status != 0);
+	if (result->outcome == WO_INVALID_REQUEST || result->outcome == WO_BLOCKED)
+		fprintf(stderr, "the engine says: %s\n", result->error);
 	wo_fuzz_require(result->outcome == WO_DELIVERED ||
 					result->outcome == WO_HTTP_ERROR ||
 					result->outcome == WO_PROTOCOL_ERROR ||
 					result->outcome == WO_TLS_ERROR ||
-					result->outcome == WO_CONNECT_ERROR);
+					(result->outcome == WO_CONNECT_ERROR && is_proxied));
 	(void) wo_text_from_bytes(result->response, result->response_len);
+}
+
+/* Is this the status line of a 1xx answer, with nothing odd about it? */
+static bool
+is_plainly_interim(const char *line, const char *end)
+{
+	return end - line > 13 && pg_strncasecmp(line, "HTTP/1.1 1", 10) == 0 &&
+		isdigit((unsigned char) line[10]) &&
+		isdigit((unsigned char) line[11]) && line[12] == ' ';
 }
 
 /*
@@ -189,12 +220,31 @@ asks_to_wait(const char *answer, const char *end)
 
 	for (; answer < end; answer++)
 	{
-		if (end - answer > 9 && memcmp(answer, "HTTP/", 5) == 0 &&
-			memchr(answer, ' ', 9) != NULL)
-			is_final |= ((char *) memchr(answer, ' ', 9))[1] != '1';
+		if (end - answer > 5 && pg_strncasecmp(answer, "HTTP/", 5) == 0)
+			is_final |= !is_plainly_interim(answer, end);
 		if (is_final && end - answer > sizeof(name) &&
 			pg_strncasecmp(answer, name, sizeof(name) - 1) == 0)
 			return true;
+	}
+	return false;
+}
+
+/* Is there a well-formed status line of a 2xx answer? */
+static bool
+says_success(const char *answer, const char *end)
+{
+	const char *line = answer;
+
+	while (line < end)
+	{
+		const char *next = memchr(line, '\n', end - line);
+		char		text[16] = "";
+
+		strlcpy(text, line, Min(sizeof(text), (size_t) (end - line) + 1));
+		if (strncmp(text, "HTTP/", 5) == 0 && strpbrk(text, " ") != NULL &&
+			strpbrk(text, " ")[strspn(strpbrk(text, " "), " ")] == '2')
+			return true;
+		line = next != NULL ? next + 1 : end;
 	}
 	return false;
 }
@@ -239,7 +289,6 @@ make_request(WoHttp *http, WoHttpTarget *target, const char *lines,
 	WoResult	result;
 
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_pair);
-	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, skip_connect);
 	request->slot = 7;
 	request->generation = 9;
 	request->owner = &receiver;
@@ -247,8 +296,13 @@ make_request(WoHttp *http, WoHttpTarget *target, const char *lines,
 	appendStringInfoString(&request->body, "{}");
 	wo_http_start(http, request);
 	finish(http, &result);
-	check_result(&result, excerpt);
-	if (is_first && target->proxy == NULL && result.http_status >= 200 && result.retry_after_s != -1)
+	check_result(&result, excerpt, target->proxy != NULL);
+	if (is_first && target->proxy == NULL && result.outcome == WO_DELIVERED)
+		wo_fuzz_require(says_success(receiver.answer.data,
+									 receiver.answer.data +
+									 receiver.answer.len));
+	if (is_first && target->proxy == NULL && result.http_status >= 200 &&
+		result.retry_after_s != -1)
 		wo_fuzz_require(asks_to_wait(receiver.answer.data,
 									 receiver.answer.data +
 									 receiver.answer.len));
