@@ -31,6 +31,7 @@
 #include "registry.h"
 #include "ring.h"
 #include "settings.h"
+#include "tenancy.h"
 #include "text.h"
 #include "txn.h"
 #include "utils/builtins.h"
@@ -216,6 +217,17 @@ check_event(HeapTuple row, TupleDesc desc)
 	check_payload(row, desc);
 }
 
+/* Refuses a tenant that the current user may not publish for. */
+static void
+check_tenancy(Relation rel, HeapTuple row)
+{
+	bool		isnull;
+	Datum		tenant = heap_getattr(row, COL_TENANT, RelationGetDescr(rel),
+									  &isnull);
+
+	wo_tenancy_check_insert(RelationGetNamespace(rel), tenant, isnull);
+}
+
 /* Claims the row's operation_id, if it has one; false when it is taken. */
 static bool
 claim_operation(Relation rel, HeapTuple row, const pg_uuid_t *id,
@@ -302,6 +314,7 @@ wo_sql_event_before_insert(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (wo_is_dispatcher)
 		return PointerGetDatum(row);	/* ring.c moves rows as they are */
+	check_tenancy(trigger->tg_relation, row);
 	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ||
 		is_brought_back(row, desc))
 		return PointerGetDatum(stamp_brought_back(row, desc));

@@ -25,6 +25,7 @@
 #include "operation.h"
 #include "registry.h"
 #include "settings.h"
+#include "tenancy.h"
 #include "txn.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -244,12 +245,14 @@ Datum
 wo_sql_find_operation(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	Oid			namespace_id = get_namespace_oid(WO_EXTENSION, false);
 	Datum		tenant = PG_ARGISNULL(0) ?
 	PointerGetDatum(cstring_to_text("")) : PG_GETARG_DATUM(0);
 
-	if (PG_ARGISNULL(1) ||
-		!wo_operation_find(get_namespace_oid(WO_EXTENSION, false), tenant,
-						   PG_GETARG_DATUM(1), id))
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	wo_tenancy_check_lookup(namespace_id, tenant, PG_ARGISNULL(0));
+	if (!wo_operation_find(namespace_id, tenant, PG_GETARG_DATUM(1), id))
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(id);
 }

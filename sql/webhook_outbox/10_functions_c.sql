@@ -8,6 +8,11 @@ CREATE FUNCTION webhook_outbox.event_before_insert() RETURNS trigger
 COMMENT ON FUNCTION webhook_outbox.event_before_insert() IS
   'trigger: checks a new event, sets id, xid and created_at, claims operation_id, wakes the dispatcher at commit';
 
+CREATE FUNCTION webhook_outbox.publisher_tenant_after_write() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'wo_sql_publisher_tenant_after_write' LANGUAGE C;
+COMMENT ON FUNCTION webhook_outbox.publisher_tenant_after_write() IS
+  'trigger: lets sessions look again which tenants their role may publish for';
+
 CREATE FUNCTION webhook_outbox.current_slot() RETURNS smallint
   AS 'MODULE_PATHNAME', 'wo_sql_current_slot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.current_slot() IS 'leaf of the event ring that is written now';

@@ -37,19 +37,20 @@ CREATE VIEW webhook_outbox.monitor_privilege AS
                         'histogram', 'histogram_merge', 'histogram_quantile', 'histogram_count', 'histogram_count_below',
                         'histogram_buckets', 'id_time', 'time_id', 'signal_history', 'type_matches'))
   SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END AS kind, c.oid::regclass::text AS object,
-         r.columns
+         'SELECT' AS privilege, r.columns
   FROM relation r JOIN pg_class c ON c.oid = r.relation
 UNION ALL
-  SELECT 'function', f.function::regprocedure::text, NULL
+  SELECT 'function', f.function::regprocedure::text, 'EXECUTE', NULL
   FROM called f
   JOIN pg_proc p ON p.oid = f.function AND p.pronamespace = 'webhook_outbox'::regnamespace;
 COMMENT ON VIEW webhook_outbox.monitor_privilege IS
   'what grant_monitor() grants: SELECT on views and tables, EXECUTE on functions';
 COMMENT ON COLUMN webhook_outbox.monitor_privilege.kind IS 'view, table or function';
 COMMENT ON COLUMN webhook_outbox.monitor_privilege.object IS 'its name';
+COMMENT ON COLUMN webhook_outbox.monitor_privilege.privilege IS 'SELECT or EXECUTE';
 COMMENT ON COLUMN webhook_outbox.monitor_privilege.columns IS 'the columns that a monitor may read; NULL: all';
 
-CREATE FUNCTION webhook_outbox.check_grantee(p_role name) RETURNS void
+CREATE FUNCTION webhook_outbox.check_grantee(p_role name, p_caller text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -58,7 +59,9 @@ BEGIN
   IF p_role IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
       MESSAGE = 'role must not be null',
-      HINT = 'Name the role that is to look: grant_monitor(''grafana'').';
+      HINT = format('Name a role: %s(%L).', p_caller,
+                    CASE substring(p_caller FROM '[a-z]+$')
+                      WHEN 'monitor' THEN 'grafana' WHEN 'operator' THEN 'oncall' ELSE 'app' END);
   ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
     RAISE EXCEPTION USING ERRCODE = 'undefined_object',
       MESSAGE = format('role "%s" does not exist', p_role),
@@ -68,28 +71,64 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
       MESSAGE = format('role "%s" may not grant what is webhook_outbox''s', current_user),
       HINT = format('Do it as %s, the owner of the extension, or as a superuser.', v_owner::regrole);
+  ELSIF p_caller LIKE 'grant%' AND pg_has_role(p_role, v_owner, 'USAGE') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_grant_operation',
+      MESSAGE = CASE WHEN (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = p_role)
+                     THEN format('role "%s" is a superuser', p_role)
+                     WHEN p_role = v_owner::regrole::text THEN format('role "%s" owns webhook_outbox', p_role)
+                     ELSE format('role "%s" has the rights of %s, which owns webhook_outbox', p_role, v_owner::regrole) END,
+      HINT = 'It may do all of this already, and more. Name a role that is to have these rights and no others.';
   END IF;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.check_grantee(name) IS
-  'fails unless this role exists and whoever calls may grant it something';
+COMMENT ON FUNCTION webhook_outbox.check_grantee(name, text) IS
+  'fails unless whoever calls may grant this role something, and this role does not have it all; the function that asks is for '
+  'the hint';
+
+CREATE FUNCTION webhook_outbox.change_privilege(
+  p_role name, p_is_grant boolean, p_kind text, p_object text, p_privilege text, p_columns text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format('%s %s %s ON %s %s %s %I',
+    CASE WHEN p_is_grant THEN 'GRANT' ELSE 'REVOKE' END, p_privilege,
+    '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(p_columns) c) || ')',
+    CASE WHEN p_kind = 'function' THEN 'ROUTINE' ELSE 'TABLE' END, p_object,
+    CASE WHEN p_is_grant THEN 'TO' ELSE 'FROM' END, p_role);
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.change_privilege(name, boolean, text, text, text, text[]) IS
+  'grants or revokes one row of monitor_privilege, publisher_privilege or operator_privilege';
+
+CREATE FUNCTION webhook_outbox.release_schema(p_role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_role oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = p_role);
+BEGIN
+  IF NOT EXISTS (
+    SELECT FROM pg_class c, aclexplode(c.relacl) x WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role
+    UNION ALL
+    SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid, aclexplode(a.attacl) x
+    WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role
+    UNION ALL
+    SELECT FROM pg_proc p, aclexplode(p.proacl) x WHERE p.pronamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role)
+  THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA webhook_outbox FROM %I', p_role);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.release_schema(name) IS
+  'takes back USAGE of the schema from a role that has nothing else in it';
 
 CREATE FUNCTION webhook_outbox.grant_monitor(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  v_item record;
 BEGIN
-  PERFORM webhook_outbox.check_grantee(grant_monitor.role);
+  PERFORM webhook_outbox.check_grantee(grant_monitor.role, 'grant_monitor');
   EXECUTE format('GRANT USAGE ON SCHEMA webhook_outbox TO %I', grant_monitor.role);
-  FOR v_item IN SELECT m.kind, m.object, m.columns FROM webhook_outbox.monitor_privilege m LOOP
-    IF v_item.kind = 'function' THEN
-      EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', v_item.object, grant_monitor.role);
-    ELSE
-      EXECUTE format('GRANT SELECT %s ON %s TO %I',
-        '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(v_item.columns) c) || ')', v_item.object, grant_monitor.role);
-    END IF;
-  END LOOP;
+  PERFORM webhook_outbox.change_privilege(grant_monitor.role, true, m.kind, m.object, m.privilege, m.columns)
+  FROM webhook_outbox.monitor_privilege m;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.grant_monitor(name) IS
@@ -99,32 +138,11 @@ COMMENT ON FUNCTION webhook_outbox.grant_monitor(name) IS
 CREATE FUNCTION webhook_outbox.revoke_monitor(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  v_item record;
-  v_role oid;
 BEGIN
-  PERFORM webhook_outbox.check_grantee(revoke_monitor.role);
-  FOR v_item IN SELECT m.kind, m.object, m.columns FROM webhook_outbox.monitor_privilege m LOOP
-    IF v_item.kind = 'function' THEN
-      EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', v_item.object, revoke_monitor.role);
-    ELSE
-      EXECUTE format('REVOKE SELECT %s ON %s FROM %I',
-        '(' || (SELECT string_agg(quote_ident(c), ', ') FROM unnest(v_item.columns) c) || ')', v_item.object,
-        revoke_monitor.role);
-    END IF;
-  END LOOP;
-  -- a role that publishes as well still has to find the schema
-  v_role := (SELECT r.oid FROM pg_roles r WHERE r.rolname = revoke_monitor.role);
-  IF NOT EXISTS (
-    SELECT FROM pg_class c, aclexplode(c.relacl) x WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role
-    UNION ALL
-    SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid, aclexplode(a.attacl) x
-    WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role
-    UNION ALL
-    SELECT FROM pg_proc p, aclexplode(p.proacl) x WHERE p.pronamespace = 'webhook_outbox'::regnamespace AND x.grantee = v_role)
-  THEN
-    EXECUTE format('REVOKE USAGE ON SCHEMA webhook_outbox FROM %I', revoke_monitor.role);
-  END IF;
+  PERFORM webhook_outbox.check_grantee(revoke_monitor.role, 'revoke_monitor');
+  PERFORM webhook_outbox.change_privilege(revoke_monitor.role, false, m.kind, m.object, m.privilege, m.columns)
+  FROM webhook_outbox.monitor_privilege m;
+  PERFORM webhook_outbox.release_schema(revoke_monitor.role);
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.revoke_monitor(name) IS

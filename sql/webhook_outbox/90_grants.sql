@@ -1,11 +1,6 @@
 -- Every grant. Nothing on tables, sequences and views goes to PUBLIC, nor EXECUTE on what changes or shows something. What
--- PUBLIC may execute shows and changes nothing of others, and needs USAGE on the schema to be named at all. What a publisher needs:
---
---   GRANT USAGE ON SCHEMA webhook_outbox TO app;
---   GRANT INSERT (type, payload, tenant, operation_id, source, headers), SELECT (id) ON webhook_outbox.event TO app;
---   GRANT EXECUTE ON FUNCTION webhook_outbox.publish, webhook_outbox.find_operation TO app;
---
--- SELECT (id) is for RETURNING id; an id tells when its event happened, and no more.
+-- PUBLIC may execute shows and changes nothing of others, and needs USAGE on the schema to be named at all. What roles get:
+-- publisher_privilege, monitor_privilege, operator_privilege.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA webhook_outbox FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA webhook_outbox FROM PUBLIC;
