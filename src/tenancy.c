@@ -250,8 +250,10 @@ tenants_shown(void)
 
 	initStringInfo(&list);
 	foreach(cell, limit.tenants)
+	{
 		appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "",
 						 (char *) lfirst(cell));
+	}
 	return list.data;
 }
 
