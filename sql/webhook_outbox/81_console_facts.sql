@@ -41,26 +41,26 @@ CREATE FUNCTION webhook_outbox.console_facts(p_endpoint_id bigint, p_open webhoo
 RETURNS SETOF webhook_outbox.console_fact
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 200 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
+  -- each row once: those of the last hour have its length, and the last 24 hours are all of them
   WITH part AS MATERIALIZED (
-    SELECT w.length, r.endpoint_id, r.bucket, r.attempts, r.failures, r.delivered, r.dead, r.latency
-    FROM webhook_outbox.time_window w
-    CROSS JOIN LATERAL webhook_outbox.rollup_span(date_trunc(w.start_unit, now() - w.length, 'UTC'), 'infinity') s
+    SELECT s.length, r.endpoint_id, r.bucket, r.attempts, r.failures, r.delivered, r.dead, r.latency
+    FROM webhook_outbox.window_spans('{1h,24h}') s
     -- OFFSET: by the index, whatever the planner thinks of rows of which it knows nothing
     CROSS JOIN LATERAL (
       SELECT u.endpoint_id, u.bucket, u.attempts, u.failures, u.delivered, u.dead, u.latency
       FROM webhook_outbox.endpoint_rollup u
       WHERE u.resolution = s.resolution AND u.bucket >= s.first_bucket AND u.bucket < s.past_bucket OFFSET 0) r
-    WHERE w.time_window IN ('1h', '24h')
     UNION ALL
-    SELECT w.length, o.endpoint_id, o.bucket, o.attempts, o.failures, o.delivered, o.dead, o.latency
+    SELECT CASE WHEN o.bucket >= now() - interval '61 minutes' THEN interval '1 hour' ELSE interval '24 hours' END,
+           o.endpoint_id, o.bucket, o.attempts, o.failures, o.delivered, o.dead, o.latency
     FROM unnest(p_open) o
-    JOIN webhook_outbox.time_window w ON w.time_window IN ('1h', '24h') AND o.bucket >= now() - w.length - interval '1 minute'),
+    WHERE o.bucket >= now() - interval '24 hours 1 minute'),
   total AS (
     SELECT p.endpoint_id,
-           sum(p.attempts) FILTER (WHERE p.length > '1 h') AS attempts,
-           sum(p.failures) FILTER (WHERE p.length > '1 h') AS failures,
-           sum(p.delivered) FILTER (WHERE p.length > '1 h') AS delivered, sum(p.dead) FILTER (WHERE p.length > '1 h') AS dead,
-           webhook_outbox.histogram_merge(p.latency) FILTER (WHERE p.length > '1 h') AS latency,
+           sum(p.attempts) AS attempts,
+           sum(p.failures) AS failures,
+           sum(p.delivered) AS delivered, sum(p.dead) AS dead,
+           webhook_outbox.histogram_merge(p.latency) AS latency,
            sum(p.attempts) FILTER (WHERE p.length = '1 h') AS attempts_1h,
            sum(p.failures) FILTER (WHERE p.length = '1 h') AS failures_1h,
            sum(p.delivered) FILTER (WHERE p.length = '1 h') AS delivered_1h,
@@ -72,7 +72,7 @@ AS $$
   hourly AS (
     SELECT p.endpoint_id, date_bin('1 hour', p.bucket, '2000-01-01 UTC') AS at,
            sum(p.delivered)::double precision AS delivered, sum(p.failures)::double precision AS failed
-    FROM part p WHERE p.length > '1 h' GROUP BY 1, 2),
+    FROM part p GROUP BY 1, 2),
   spark AS (
     SELECT e.endpoint_id, array_agg(coalesce(y.delivered, 0) ORDER BY h.at) AS delivered,
            array_agg(coalesce(y.failed, 0) ORDER BY h.at) AS failed
