@@ -174,7 +174,7 @@ obey_reload(WoDispatcher *d)
 	ProcessConfigFile(PGC_SIGHUP);
 	wo_txn_forget_role();
 	wo_flight_resize(wo_max_in_flight);
-	d->wants |= WO_WANT_ENDPOINTS;	/* instance_id may be another */
+	d->must_check_claim = true; /* instance_id may be another */
 	if (!wo_settings_want_database(database_name))
 		ShutdownRequestPending = true;
 }
@@ -188,8 +188,10 @@ check_claim(WoDispatcher *d)
 {
 	bool		is_ours;
 
-	if (!(d->wants & WO_WANT_ENDPOINTS) && !(d->is_held && d->is_polling))
+	if (!(d->wants & WO_WANT_ENDPOINTS) && !d->must_check_claim &&
+		!(d->is_held && d->is_polling))
 		return;
+	d->must_check_claim = false;
 	wo_txn_begin("looking whether this database is a copy");
 	is_ours = wo_claim_is_ours();
 	wo_txn_commit();

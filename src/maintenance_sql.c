@@ -26,6 +26,7 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_maintenance);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_note_maintenance);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_maintenance_caller);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_maintenance_worker);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_log_line);
 
 /* Columns of maintenance_worker(). */
 enum
@@ -180,4 +181,18 @@ wo_sql_maintenance_worker(PG_FUNCTION_ARGS)
 		describe(database, values, nulls);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+/*
+ * log_line(text): one line in the server's log.  RAISE LOG would add ten more
+ * on where in maintain() it happened.
+ */
+Datum
+wo_sql_log_line(PG_FUNCTION_ARGS)
+{
+	ereport(LOG,
+			(errhidestmt(true), errhidecontext(true),
+			 errmsg_internal("%s",
+							 text_to_cstring(PG_GETARG_TEXT_PP(0)))));
+	PG_RETURN_VOID();
 }

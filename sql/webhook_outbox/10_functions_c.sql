@@ -73,6 +73,10 @@ CREATE FUNCTION webhook_outbox.note_maintenance() RETURNS void
 COMMENT ON FUNCTION webhook_outbox.note_maintenance() IS
   'when this transaction commits: the dispatcher knows that maintain() ran; called by maintain()';
 
+CREATE FUNCTION webhook_outbox.log_line(line text) RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_log_line' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.log_line(text) IS 'writes a line to the server''s log, for alerts and incidents';
+
 CREATE FUNCTION webhook_outbox.maintenance_caller() RETURNS text
   AS 'MODULE_PATHNAME', 'wo_sql_maintenance_caller' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION webhook_outbox.maintenance_caller() IS 'what this process is: dispatcher (the worker it starts), pg_cron or session';

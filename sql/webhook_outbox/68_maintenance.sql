@@ -81,7 +81,7 @@ BEGIN
           failures = CASE WHEN maintain.error IS NULL THEN 0 ELSE s.failures + 1 END
     WHERE s.step = v_step.step;
     IF error IS NULL AND v_step.failures > 0 THEN
-      RAISE LOG 'webhook_outbox maintenance step "%" works again', v_step.step;
+      PERFORM webhook_outbox.log_line(format('webhook_outbox maintenance step "%s" works again', v_step.step));
     ELSIF error IS NOT NULL AND v_step.failures = 0 THEN
       RAISE WARNING USING ERRCODE = v_code,
         MESSAGE = format('webhook_outbox maintenance step "%s" failed: %s', v_step.step, error),

@@ -137,9 +137,9 @@ BEGIN
       samples, reason, message, incident_id)
     VALUES (p_at, p_alert.rule, p_change, p_alert.severity, p_alert.scope, p_alert.subject, p_alert.subject_key,
             p_alert.endpoint_id, p_alert.since, p_alert.value, p_alert.samples, p_reason, p_alert.message, p_alert.incident_id);
-  RAISE LOG 'webhook_outbox: alert "%" (%) %', p_alert.rule, p_alert.severity,
+  PERFORM webhook_outbox.log_line(format('webhook_outbox: alert "%s" (%s) %s', p_alert.rule, p_alert.severity,
     CASE WHEN p_change = 'firing' THEN 'fires: ' || p_alert.message
-         ELSE format('is resolved (%s): %s', p_reason, p_alert.message) END;
+         ELSE format('is resolved (%s): %s', p_reason, p_alert.message) END));
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.record_alert_change(webhook_outbox.alert_state, text, text, timestamptz) IS

@@ -115,7 +115,7 @@ BEGIN
   INSERT INTO webhook_outbox.incident_event (incident_id, at, kind, by_whom, note)
     VALUES (p_incident_id, p_at, p_kind, p_by, p_note);
   IF p_kind IN ('opened', 'reopened', 'closed') THEN
-    RAISE LOG 'webhook_outbox: incident % is %: %', p_incident_id, p_kind, p_note;
+    PERFORM webhook_outbox.log_line(format('webhook_outbox: incident %s is %s: %s', p_incident_id, p_kind, p_note));
   END IF;
 END
 $$;
