@@ -14,7 +14,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw($home $url $tls_url $fresh_url $resumed_url $stamp_url $is_quick
   start_all start_server stop_server set_up_receivers sql value set_conf publish
-  worker_pids cpu_of bare median drain wait_settled run_pgbench say_step run_file
+  worker_pids cpu_of bare median drain wait_settled run_pgbench say_step run_file run_command
   attempts_span endpoint body_size start_stamp stop_stamp wait_for);
 
 our $is_quick = $ENV{BENCH_QUICK};

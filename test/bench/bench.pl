@@ -11,6 +11,7 @@
 #   insert     events against rows of a plain table, 4 and 16 clients
 #   memory     a million events in one transaction
 #   idle       CPU and queries of a minute without work
+#   metrics    waiting events, against a library that keeps no metrics
 #   views      what is monitored, with a month of history of 200 endpoints
 #
 # Medians of interleaved runs. A ratio compares runs that followed one another.
@@ -463,6 +464,44 @@ sub row_idle
 	return;
 }
 
+# ---- metrics
+
+# Restarts the server with this library.
+sub use_library
+{
+	my ($file) = @_;
+
+	stop_server();
+	run_command('cp', $file, "$ENV{WO_LIBRARY}.new");
+	rename "$ENV{WO_LIBRARY}.new", $ENV{WO_LIBRARY}
+	  or die "error: $ENV{WO_LIBRARY}: $!\n";
+	start_server();
+	return;
+}
+
+sub row_metrics
+{
+	my $id = endpoint('bench.metrics', $url, 'bench.metrics');
+	my $with = "$ENV{WO_WORK}/with_metrics.so";
+	my %run;
+
+	run_command('cp', $ENV{WO_LIBRARY}, $with);
+	warm_up($id, 'bench.metrics');
+	for (1 .. ($is_quick ? 3 : 5))
+	{
+		use_library($with);
+		push @{ $run{with} }, drain($id, 'bench.metrics', $n_drain, 1);
+		use_library($ENV{WO_WITHOUT_METRICS});
+		push @{ $run{without} }, drain($id, 'bench.metrics', $n_drain, 1);
+		say_step(sprintf '  with metrics %.0f/s, without %.0f/s',
+			$run{with}[-1]{rate}, $run{without}[-1]{rate});
+	}
+	use_library($with);
+	result('drain with metrics / without', '>= 0.95', ratio('rate', @run{qw(with without)}));
+	result('CPU per event with metrics / without', '', ratio('cpu_us', @run{qw(with without)}));
+	return;
+}
+
 # ---- views
 
 # Loads a history into a database of its own; see history.sql.
@@ -527,6 +566,7 @@ my @rows = (
 	insert => \&row_insert,
 	memory => \&row_memory,
 	idle => \&row_idle,
+	metrics => \&row_metrics,
 	views => \&row_views);
 my %row = @rows;
 my @wanted = split ' ', $ENV{ROWS} || join ' ', grep { !ref } @rows;

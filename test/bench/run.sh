@@ -20,6 +20,12 @@ for program in bare_loop stamp; do
 	wo_run gcc -std=gnu99 -D_GNU_SOURCE -O2 -o "$program" "$program.c" \
 		$(pkg-config --libs libcurl) || wo_fail "$program does not build"
 done
+# the same library, but that it keeps no metrics
+wo_run cp -r "$WO_TREE" "$WO_WORK/without"
+wo_run make -s -C "$WO_WORK/without" clean with_llvm=no PG_CONFIG="$PG_CONFIG" >/dev/null
+wo_run make -s -j2 -C "$WO_WORK/without" with_llvm=no PG_CONFIG="$PG_CONFIG" \
+	COPT=-DWO_WITHOUT_METRICS webhook_outbox.so >/dev/null || wo_fail 'the library does not build'
 wo_run env PG_CONFIG="$PG_CONFIG" WO_BIN="$WO_BIN" WO_WORK="$WO_WORK" \
-	PATH="$PATH:/usr/sbin" BENCH_QUICK="${BENCH_QUICK:-}" ROWS="${ROWS:-}" \
+	WO_LIBRARY="$("$PG_CONFIG" --pkglibdir)/webhook_outbox.so" \
+	WO_WITHOUT_METRICS="$WO_WORK/without/webhook_outbox.so" PATH="$PATH:/usr/sbin" BENCH_QUICK="${BENCH_QUICK:-}" ROWS="${ROWS:-}" \
 	perl -I . bench.pl
