@@ -10,7 +10,8 @@
 #include "postgres.h"
 
 #include "columns.h"
-#include "txn.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 /* Makes room for max_rows rows whose arrays have these types. */
@@ -57,4 +58,27 @@ wo_columns_arrays(WoColumns *columns, Datum *args)
 		args[i] = wo_txn_array(columns->values[i], columns->nulls[i],
 							   columns->n_rows,
 							   get_element_type(columns->array_types[i]));
+}
+
+/* Adds a text that is in UTF-8, in the server's encoding; NULL: null. */
+void
+wo_columns_add_utf8(WoColumns *columns, const char *value)
+{
+	char	   *text = value ?
+	pg_any_to_server(value, strlen(value), PG_UTF8) : NULL;
+
+	wo_columns_add(columns, text ? CStringGetTextDatum(text) : (Datum) 0,
+				   text == NULL);
+}
+
+/* Runs a statement whose arguments are these arrays, if there are rows. */
+void
+wo_columns_execute(WoStatement *statement, WoColumns *columns)
+{
+	Datum		args[WO_MAX_COLUMNS];
+
+	if (columns->n_rows == 0)
+		return;
+	wo_columns_arrays(columns, args);
+	wo_txn_execute(statement, args, NULL);
 }

@@ -29,7 +29,6 @@
 #include "endpoint.h"
 #include "executor/executor.h"
 #include "ledger.h"
-#include "mb/pg_wchar.h"
 #include "ring.h"
 #include "text.h"
 #include "txn.h"
@@ -169,16 +168,6 @@ add_text(WoColumns *columns, const char *bytes, int len)
 	wo_columns_add(columns, value, isnull);
 }
 
-/* Adds a text of the event, which is in UTF-8, in the server's encoding. */
-static void
-add_utf8(WoColumns *columns, const char *value)
-{
-	wo_columns_add(columns, value == NULL ? (Datum) 0 :
-				   CStringGetTextDatum(pg_any_to_server(value, strlen(value),
-														PG_UTF8)),
-				   value == NULL);
-}
-
 static void
 add_key(WoColumns *columns, WoDelivery *delivery)
 {
@@ -272,8 +261,8 @@ add_dead_letter(WoColumns *columns, WoRecord *record)
 	add_key(columns, delivery);
 	wo_columns_add(columns, CStringGetTextDatum(delivery->endpoint->name),
 				   false);
-	add_utf8(columns, delivery->log->event.type);
-	add_utf8(columns, delivery->log->event.tenant);
+	wo_columns_add_utf8(columns, delivery->log->event.type);
+	wo_columns_add_utf8(columns, delivery->log->event.tenant);
 	wo_columns_add(columns, CStringGetTextDatum(record->reason), false);
 	wo_columns_add(columns, Int32GetDatum(no_attempt ? delivery->n_attempts :
 										  record->number), false);
@@ -287,17 +276,6 @@ add_dead_letter(WoColumns *columns, WoRecord *record)
 	add_text(columns, result->error, strlen(result->error));
 	add_text(columns, result->response, result->response_len);
 	wo_columns_end_row(columns);
-}
-
-static void
-execute(WoStatement *statement, WoColumns *columns)
-{
-	Datum		args[WO_MAX_COLUMNS];
-
-	if (columns->n_rows == 0)
-		return;
-	wo_columns_arrays(columns, args);
-	wo_txn_execute(statement, args, NULL);
 }
 
 /* Returns the leaf that attempts go to, locked for writing. */
@@ -376,7 +354,7 @@ delete_rows(WoRecord **records, int n)
 		add_key(&columns, records[i]->delivery);
 		wo_columns_end_row(&columns);
 	}
-	execute(&delete_deliveries, &columns);
+	wo_columns_execute(&delete_deliveries, &columns);
 }
 
 static void
@@ -391,7 +369,7 @@ store_rows(WoRecord **records, int n)
 			records[i]->verdict == WO_VERDICT_CANCELLED)
 			add_retry(&columns, records[i]);
 	}
-	execute(&store_deliveries, &columns);
+	wo_columns_execute(&store_deliveries, &columns);
 }
 
 static void
@@ -434,7 +412,7 @@ store_all(WoDelivery **deliveries, int n, const char *state,
 		add_stored(&columns, deliveries[i], state, next_attempt_at,
 				   deliveries[i]->n_attempts, deliveries[i]->schedule_step,
 				   0);
-	execute(&store_deliveries, &columns);
+	wo_columns_execute(&store_deliveries, &columns);
 }
 
 /* Stores deliveries that wait for their turn, or hold the cursor back. */

@@ -236,17 +236,6 @@ add_measures(WoColumns *columns, const WoMeasures *m)
 }
 
 static void
-execute(WoStatement *statement, WoColumns *columns)
-{
-	Datum		args[WO_MAX_COLUMNS];
-
-	if (columns->n_rows == 0)
-		return;
-	wo_columns_arrays(columns, args);
-	wo_txn_execute(statement, args, NULL);
-}
-
-static void
 write_endpoints(TimestampTz bucket)
 {
 	WoColumns	columns;
@@ -264,7 +253,7 @@ write_endpoints(TimestampTz bucket)
 		add_measures(&columns, &entry->measures);
 		wo_columns_end_row(&columns);
 	}
-	execute(&insert_endpoints, &columns);
+	wo_columns_execute(&insert_endpoints, &columns);
 }
 
 static void
@@ -289,7 +278,7 @@ write_errors(TimestampTz bucket)
 		add_int8(&columns, entry->n_attempts);
 		wo_columns_end_row(&columns);
 	}
-	execute(&insert_errors, &columns);
+	wo_columns_execute(&insert_errors, &columns);
 }
 
 static void
@@ -311,7 +300,7 @@ write_series(TimestampTz bucket)
 		add_measures(&columns, series->measures);
 		wo_columns_end_row(&columns);
 	}
-	execute(&insert_series_rollups, &columns);
+	wo_columns_execute(&insert_series_rollups, &columns);
 }
 
 /* Returns the first line pointer of a block that was never used. */
@@ -454,7 +443,7 @@ write_open_series(void)
 		wo_columns_end_row(&columns);
 	}
 	wo_series_store(facts);
-	execute(&insert_series_rollups, &columns);
+	wo_columns_execute(&insert_series_rollups, &columns);
 }
 
 /*

@@ -20,7 +20,6 @@
 #include "catalog/pg_type_d.h"
 #include "common/hashfn.h"
 #include "headers.h"
-#include "mb/pg_wchar.h"
 #include "request.h"
 #include "router.h"
 #include "txn.h"
@@ -165,15 +164,6 @@ array_values(Datum array, Oid type, int len, bool byval, char align,
 	return n;
 }
 
-/* Returns a text column in UTF-8, as events have it; NULL when null. */
-static char *
-utf8_text(uint64 row, int column)
-{
-	char	   *value = wo_txn_text(row, column);
-
-	return value ? pg_server_to_any(value, strlen(value), PG_UTF8) : NULL;
-}
-
 static void
 set_patterns(WoEndpoint *endpoint, uint64 row, int column)
 {
@@ -233,7 +223,7 @@ set_target(WoEndpoint *endpoint, uint64 row)
 	Datum		headers = wo_txn_value(row, 8, &isnull);
 
 	target->endpoint_id = endpoint->endpoint_id;
-	target->url = utf8_text(row, 3);
+	target->url = wo_txn_utf8(row, 3);
 	if (!wo_request_format_by_name(wo_txn_text(row, 7), &target->format))
 		elog(ERROR, "endpoint \"%s\" has an unknown body format",
 			 endpoint->name);
@@ -270,7 +260,7 @@ take_endpoint(uint64 row, uint64 first_window)
 	caller = MemoryContextSwitchTo(endpoint->config_context);
 	endpoint->name = wo_txn_text(row, 2);
 	set_patterns(endpoint, row, 4);
-	endpoint->tenant = utf8_text(row, 5);
+	endpoint->tenant = wo_txn_utf8(row, 5);
 	endpoint->is_enabled = DatumGetBool(wo_txn_value(row, 6, &isnull));
 	endpoint->is_deleted = false;
 	set_schedule(endpoint, row, 10);
@@ -301,7 +291,7 @@ note_deleted(int64 change_id, uint64 row, uint64 last_window)
 	caller = MemoryContextSwitchTo(endpoint->config_context);
 	endpoint->name = wo_txn_text(row, 3);
 	set_patterns(endpoint, row, 5);
-	endpoint->tenant = utf8_text(row, 6);
+	endpoint->tenant = wo_txn_utf8(row, 6);
 	MemoryContextSwitchTo(caller);
 	endpoint->is_deleted = true;
 	endpoint->is_enabled = false;

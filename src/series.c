@@ -12,10 +12,8 @@
 
 #include "catalog/pg_type_d.h"
 #include "columns.h"
-#include "mb/pg_wchar.h"
 #include "series.h"
 #include "txn.h"
-#include "utils/builtins.h"
 
 static const Oid series_types[] = {
 	INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID
@@ -36,15 +34,6 @@ enum
 	COL_ENDPOINT_ID = 1, COL_TYPE, COL_TENANT, COL_SOURCE, COL_SERIES_ID
 };
 
-/* Returns a text column in UTF-8, as events have it; NULL when null. */
-static char *
-utf8_text(uint64 row, int column)
-{
-	char	   *value = wo_txn_text(row, column);
-
-	return value ? pg_server_to_any(value, strlen(value), PG_UTF8) : NULL;
-}
-
 /* Reads the key of a row of the last query; its texts are the caller's. */
 void
 wo_series_read_key(uint64 row, WoSeriesKey *key)
@@ -53,9 +42,9 @@ wo_series_read_key(uint64 row, WoSeriesKey *key)
 
 	key->endpoint_id = DatumGetInt64(wo_txn_value(row, COL_ENDPOINT_ID,
 												  &isnull));
-	key->type = utf8_text(row, COL_TYPE);
-	key->tenant = utf8_text(row, COL_TENANT);
-	key->source = utf8_text(row, COL_SOURCE);
+	key->type = wo_txn_utf8(row, COL_TYPE);
+	key->tenant = wo_txn_utf8(row, COL_TENANT);
+	key->source = wo_txn_utf8(row, COL_SOURCE);
 }
 
 /* Reads all series anew, in the open transaction. */
@@ -78,17 +67,6 @@ wo_series_load(WoFacts *facts)
 	}
 }
 
-/* Adds a text of an event, which is in UTF-8, in the server's encoding. */
-static void
-add_utf8(WoColumns *columns, const char *value)
-{
-	char	   *text = value ?
-	pg_any_to_server(value, strlen(value), PG_UTF8) : NULL;
-
-	wo_columns_add(columns, text ? CStringGetTextDatum(text) : (Datum) 0,
-				   text == NULL);
-}
-
 /* Gives a row to each series that has none, in the open transaction. */
 void
 wo_series_store(WoFacts *facts)
@@ -96,7 +74,6 @@ wo_series_store(WoFacts *facts)
 	WoColumns	columns;
 	HASH_SEQ_STATUS scan;
 	WoSeries   *series;
-	Datum		args[WO_MAX_COLUMNS];
 
 	wo_columns_init(&columns, series_types, lengthof(series_types),
 					hash_get_num_entries(facts->series));
@@ -108,15 +85,12 @@ wo_series_store(WoFacts *facts)
 		wo_columns_add(&columns, Int32GetDatum(series->series_id), false);
 		wo_columns_add(&columns, Int64GetDatum(series->key.endpoint_id),
 					   false);
-		add_utf8(&columns, series->key.type);
-		add_utf8(&columns, series->key.tenant);
-		add_utf8(&columns, series->key.source);
+		wo_columns_add_utf8(&columns, series->key.type);
+		wo_columns_add_utf8(&columns, series->key.tenant);
+		wo_columns_add_utf8(&columns, series->key.source);
 		wo_columns_end_row(&columns);
 	}
-	if (columns.n_rows == 0)
-		return;
-	wo_columns_arrays(&columns, args);
-	wo_txn_execute(&insert_series, args, NULL);
+	wo_columns_execute(&insert_series, &columns);
 }
 
 /* Once that is committed. */

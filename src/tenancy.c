@@ -14,7 +14,7 @@
  * What holds for the current user is looked up once and kept until privileges,
  * memberships or the table change: an insert by a role without a limit pays
  * for a comparison.  A row-level policy was rejected: it costs each insert a
- * subquery, and the dispatcher refuses tables that carry one.
+ * subquery, and owners by-pass it.
  *
  * A limited role that owns a view or a rule over event lends its INSERT
  * privilege to those who use it, and a trigger cannot tell whose privilege it

@@ -22,6 +22,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "registry.h"
@@ -360,4 +361,13 @@ wo_txn_text(uint64 row, int column)
 	Datum		value = wo_txn_value(row, column, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Likewise, but in UTF-8, as events are in memory. */
+char *
+wo_txn_utf8(uint64 row, int column)
+{
+	char	   *value = wo_txn_text(row, column);
+
+	return value ? pg_server_to_any(value, strlen(value), PG_UTF8) : NULL;
 }

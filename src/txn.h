@@ -42,5 +42,6 @@ extern uint64 wo_txn_execute(WoStatement *statement, Datum *args,
 extern Datum wo_txn_array(Datum *values, bool *nulls, int n, Oid type);
 extern Datum wo_txn_value(uint64 row, int column, bool *isnull);
 extern char *wo_txn_text(uint64 row, int column);
+extern char *wo_txn_utf8(uint64 row, int column);
 
 #endif							/* WO_TXN_H */
