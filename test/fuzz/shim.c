@@ -3,7 +3,8 @@
  * shim.c
  *	  Stands in for the server under a fuzz target.
  *
- * Memory, errors, encodings and text, as far as the layers 0 and 2 use them.
+ * Memory, errors, encodings, text and the clock, as far as the parts under
+ * test use them.
  * StringInfo, psprintf and the verifiers of encodings are PostgreSQL's own,
  * from libpgcommon and libpgport.
  *
@@ -18,6 +19,7 @@
 #include <sanitizer/asan_interface.h>
 #include <setjmp.h>
 
+#include "clock.h"
 #include "lib/ilist.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -412,4 +414,16 @@ cstring_to_text_with_len(const char *bytes, int len)
 	SET_VARSIZE(result, len + VARHDRSZ);
 	memcpy(VARDATA(result), bytes, len);
 	return result;
+}
+
+/*----------------------------------------------------------------------
+ * Time
+ *----------------------------------------------------------------------
+ */
+
+/* Stands still: what an input does must not depend on when it is run. */
+int64
+wo_clock_monotonic(void)
+{
+	return USECS_PER_DAY;
 }
