@@ -158,70 +158,57 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.first_rollup(smallint, timestamptz) IS
   'the earliest bucket of that resolution from p_from on; infinity: there is none';
 
-CREATE FUNCTION webhook_outbox.roll_up_hours() RETURNS bigint
+CREATE FUNCTION webhook_outbox.roll_up(p_unit text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   v_deadline timestamptz := clock_timestamp() + interval '2 seconds';
+  v_is_hour  boolean := p_unit = 'hour';
+  v_source   smallint := CASE WHEN v_is_hour THEN 1 ELSE 60 END;
   v_until    timestamptz;
   v_from     timestamptz;
   v_to       timestamptz;
   v_rows     bigint := 0;
 BEGIN
   -- Read before the rollups are: what was recorded before since_at is in them then.
-  SELECT date_trunc('hour', least(o.since_at, now() - interval '15 minutes'), 'UTC') INTO v_until
-  FROM webhook_outbox.open_rollup o;
-  SELECT w.hour_until INTO v_to FROM webhook_outbox.rollup_watermark w;
+  SELECT date_trunc(p_unit, CASE WHEN v_is_hour THEN least(o.since_at, now() - interval '15 minutes')
+                                 ELSE w.hour_until END, 'UTC'),
+         CASE WHEN v_is_hour THEN w.hour_until ELSE w.day_until END
+    INTO v_until, v_to
+  FROM webhook_outbox.rollup_watermark w LEFT JOIN webhook_outbox.open_rollup o ON true;
 
   WHILE v_to < v_until LOOP
     IF clock_timestamp() > v_deadline THEN
       PERFORM webhook_outbox.request_maintenance();
       EXIT;
     END IF;
-    v_from := greatest(v_to, date_trunc('hour', webhook_outbox.first_rollup(1::smallint, v_to), 'UTC'));
+    v_from := greatest(v_to, date_trunc(p_unit, webhook_outbox.first_rollup(v_source, v_to), 'UTC'));
     IF v_from >= v_until THEN
       v_to := v_until;
     ELSE
-      v_to := date_trunc('hour', v_from, 'UTC') + interval '1 hour';
-      v_rows := v_rows + webhook_outbox.join_rollups(60::smallint, v_from, v_to);
+      -- a day of UTC has 24 hours, whatever the session's time zone says
+      v_to := date_trunc(p_unit, v_from, 'UTC') + CASE WHEN v_is_hour THEN interval '1 hour' ELSE interval '24 hours' END;
+      v_rows := v_rows + webhook_outbox.join_rollups(CASE WHEN v_is_hour THEN 60 ELSE 1440 END::smallint, v_from, v_to);
     END IF;
-    UPDATE webhook_outbox.rollup_watermark SET hour_until = v_to;
+    UPDATE webhook_outbox.rollup_watermark w
+      SET hour_until = CASE WHEN v_is_hour THEN v_to ELSE w.hour_until END,
+          day_until = CASE WHEN v_is_hour THEN w.day_until ELSE v_to END;
   END LOOP;
   RETURN v_rows;
 END
 $$;
+COMMENT ON FUNCTION webhook_outbox.roll_up(text) IS
+  'joins the minutes of hours (hour) or the hours of days (day) that are over; goes on for about 2 seconds; returns rows written';
+
+CREATE FUNCTION webhook_outbox.roll_up_hours() RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT webhook_outbox.roll_up('hour') $$;
 COMMENT ON FUNCTION webhook_outbox.roll_up_hours() IS
   'maintenance step: joins the minutes of hours that are over for 15 minutes; goes on for about 2 seconds';
 
 CREATE FUNCTION webhook_outbox.roll_up_days() RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  v_deadline timestamptz := clock_timestamp() + interval '2 seconds';
-  v_until    timestamptz;
-  v_from     timestamptz;
-  v_to       timestamptz;
-  v_rows     bigint := 0;
-BEGIN
-  SELECT date_trunc('day', w.hour_until, 'UTC'), w.day_until INTO v_until, v_to FROM webhook_outbox.rollup_watermark w;
-
-  WHILE v_to < v_until LOOP
-    IF clock_timestamp() > v_deadline THEN
-      PERFORM webhook_outbox.request_maintenance();
-      EXIT;
-    END IF;
-    v_from := greatest(v_to, date_trunc('day', webhook_outbox.first_rollup(60::smallint, v_to), 'UTC'));
-    IF v_from >= v_until THEN
-      v_to := v_until;
-    ELSE
-      v_to := date_trunc('day', v_from, 'UTC') + interval '24 hours';
-      v_rows := v_rows + webhook_outbox.join_rollups(1440::smallint, v_from, v_to);
-    END IF;
-    UPDATE webhook_outbox.rollup_watermark SET day_until = v_to;
-  END LOOP;
-  RETURN v_rows;
-END
-$$;
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT webhook_outbox.roll_up('day') $$;
 COMMENT ON FUNCTION webhook_outbox.roll_up_days() IS
   'maintenance step: joins the hours of days (UTC) whose hours are all joined; goes on for about 2 seconds';
 
