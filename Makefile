@@ -5,7 +5,8 @@
 #   make demo    watch events being delivered, retried and redelivered
 #   make check   every test, on throw-away servers
 #   make lint    the rules that the code keeps
-#   make bench   speed      make fault   kills at random moments
+#   make bench   speed
+#   make fault   what breaks: kills at random moments, promotions, full disks
 #   make fuzz    what strangers send, made up by a machine
 
 SCRIPTED := demo check lint bench fault fuzz

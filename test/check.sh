@@ -3,13 +3,15 @@
 #
 #   test/check.sh [SUITE | FILE.pl]...
 #
-# Suites: lint, analyze, regress, isolation, tap, fuzz (default: the last four;
-# analyze takes minutes of CPU). Everything is TAP, run by one prove, so its
+# Suites: lint, analyze, regress, isolation, tap, fault, fuzz (default: the last
+# five; analyze takes minutes of CPU). Everything is TAP, run by one prove, so its
 # closing lines sum up all of it. A FILE.pl is one TAP test, for use while working
 # on it.
 #
 # Settings (environment): COPT (compiler flags, default -DUSE_ASSERT_CHECKING),
-# PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, and those of test/lib/setup.sh.
+# PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, FAULTS (which scenarios of test/fault/t;
+# default all), FAULT_SHORT (1, the default, for short ones; make fault runs them
+# long), those of test/fault/Fault.pm and of test/lib/setup.sh.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -19,7 +21,7 @@ COPT=${COPT:--DUSE_ASSERT_CHECKING}
 files=()
 packages=()
 wanted=()
-[ $# -gt 0 ] || set -- regress isolation tap fuzz
+[ $# -gt 0 ] || set -- regress isolation tap fault fuzz
 for suite in "$@"; do
 	case $suite in
 		lint)
@@ -31,6 +33,13 @@ for suite in "$@"; do
 			files+=(test/suite/analyze.pl)
 			;;
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
+		fault)
+			read -ra faults <<<"${FAULTS:-$(cd test/fault/t && ls)}"
+			for fault in "${faults[@]}"; do
+				[ -f "test/fault/t/${fault%.pl}.pl" ] || wo_fail "no scenario test/fault/t/${fault%.pl}.pl"
+				files+=("test/fault/t/${fault%.pl}.pl")
+			done
+			;;
 		fuzz)
 			wanted+=(clang libclang-rt-dev llvm)
 			files+=(test/suite/fuzz.pl)
@@ -53,7 +62,7 @@ for suite in "$@"; do
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;
-		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fuzz or a file" ;;
+		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fault, fuzz or a file" ;;
 	esac
 done
 
@@ -76,8 +85,8 @@ wo_run mkdir -p tmp_check tmp
 # shellcheck disable=SC2086 # PROVE_FLAGS is a list
 wo_run env -u MAKEFLAGS -u MAKELEVEL PG_CONFIG="$PG_CONFIG" \
 	PATH="$("$PG_CONFIG" --bindir):$PATH" TESTDIR="$WO_TREE" \
-	PG_REGRESS="$regress" PGPORT=65432 LC_ALL=C.UTF-8 TMPDIR="$WO_TREE/tmp" \
-	prove -I "$perl" -I test/t ${PROVE_FLAGS:-} "${files[@]}"
+	FAULT_SHORT="${FAULT_SHORT-1}" PG_REGRESS="$regress" PGPORT=65432 LC_ALL=C.UTF-8 TMPDIR="$WO_TREE/tmp" \
+	prove -I "$perl" -I test/t -I test/fault ${PROVE_FLAGS:-} "${files[@]}"
 rc=$?
 if [ $rc -ne 0 ] && [ -n "${WO_ARTIFACTS:-}" ]; then
 	mkdir -p "$WO_ARTIFACTS" && cp -r tmp_check results "$WO_ARTIFACTS" 2>/dev/null

@@ -1,16 +1,20 @@
 # check.pl - compares what producers did, what a receiver got and what the
-# database says, after make fault.
+# database says, after a scenario of make fault.
 #
-#   check.pl FOLDER
+#   check.pl [--may-vanish] FOLDER
 #
 # Reads from FOLDER: producer_N (producer.pl), requests.jsonl (receiver.pl),
-# kills, endpoints, attempts_N (read right after kill N), and, of the end, events,
-# dead_letters and attempts_end. Exit code 1 when a promise is broken:
+# kills, endpoints, attempts_N (read right after kill N: those started since the
+# time that stands in kills; earlier ones stay as they were at the kill before),
+# and, of the end, events_N, dead_letters_N (all of them count) and attempts_end.
+# Prints figures, a line "kept: ..." or "BROKEN: ..." for each promise, and how
+# many those are. Exit code 1 when one is broken:
 #
 #   lost        an event that is in the database was neither delivered to an
 #               endpoint that matches nor became a dead letter there
 #   phantom     an event that is not in the database was sent
-#   vanished    a commit that waited for the disk is not in the database
+#   vanished    a commit that waited for the disk is not in the database (with
+#               --may-vanish a figure: the server was lost with its disk)
 #   duplicate   an event that an endpoint had accepted was sent to it again;
 #               allowed if at some kill in between the first delivery was not on
 #               record: it was in flight, or not yet recorded, or its record
@@ -23,14 +27,16 @@
 use strict;
 use warnings FATAL => 'all';
 
-my $home = shift // die "usage: check.pl FOLDER\n";
+my $may_vanish = @ARGV && $ARGV[0] eq '--may-vanish' && shift;
+my $home = shift // die "usage: check.pl [--may-vanish] FOLDER\n";
 my $shown_at_most = 5;
 my (%event, %type_of, %endpoint, %by_path, @kills);
 my (%plan, %outcome);     # by "producer/transaction"
 my (%accepted);           # endpoint/key => [ times ]
 my (%id_of, %key_of);     # webhook-id <=> key
-my (%requested, %recorded, %dead);
-my ($n_requests, $n_broken) = (0, 0);
+my (%requested, %dead);
+my (%ranges);             # endpoint/key => [ from kill, to kill, started ], ...
+my ($n_requests, $n_judged, $n_broken) = (0, 0, 0);
 
 sub each_line
 {
@@ -48,15 +54,30 @@ sub each_line
 
 # ---- reading
 
+# The names of files in the folder that begin so.
+sub files
+{
+	return map { s/.*\///r } glob "$home/$_[0]_*";
+}
+
 sub read_events
 {
-	each_line('events', sub {
+	each_line($_, sub {
 		my ($id, $type, $key) = split /\t/, shift;
 
 		$event{$key} = $id;
 		$type_of{$key} = $type;
 		$key_of{$id} = $key;
-	});
+	}) for files('events');
+	return;
+}
+
+sub read_dead_letters
+{
+	each_line($_, sub {
+		my ($id, $endpoint_id) = split /\t/, shift;
+		$dead{ "$endpoint_id/" . ($key_of{$id} // '?') } = 1;
+	}) for files('dead_letters');
 	return;
 }
 
@@ -94,9 +115,9 @@ sub read_requests
 
 sub read_producers
 {
-	for my $file (glob "$home/producer_*")
+	for my $file (files('producer'))
 	{
-		each_line($file =~ s/^\Q$home\E\///r, sub {
+		each_line($file, sub {
 			my ($what, $number, @more) = split /\t/, shift, -1;
 
 			if ($what eq 'plan')
@@ -117,9 +138,9 @@ sub read_producers
 sub read_kills
 {
 	each_line('kills', sub {
-		my ($n, $kind, $before, $after, $in_flight) = split /\t/, shift;
+		my ($n, $kind, $before, $after, $in_flight, $since) = split /\t/, shift;
 		push @kills, { n => $n, kind => $kind, before => $before, after => $after,
-			in_flight => $in_flight, duplicates => 0, unrecorded => 0 };
+			in_flight => $in_flight, since => $since, duplicates => 0, unrecorded => 0 };
 	});
 	return;
 }
@@ -140,6 +161,34 @@ sub read_attempts
 	return \%started_at;
 }
 
+# From which kill to which one each pair was on record: what was not is what may be
+# sent again. A record may be lost, and come back with another attempt.
+sub read_attempts_of_kills
+{
+	my (%open, $before);
+
+	for my $i (0 .. $#kills)
+	{
+		my $since = $kills[$i]{since};
+		my $now = read_attempts("attempts_$kills[$i]{n}");
+
+		for my $pair (grep { $before->{$_} >= $since && !$now->{$_} } keys %{ $before // {} })
+		{
+			$ranges{$pair}[-1][1] = $i - 1 if delete $open{$pair};
+		}
+		for my $pair (keys %$now)
+		{
+			my $range = $open{$pair};
+
+			next if $range && ($range->[2] == $now->{$pair} || $range->[2] < $since);
+			$range->[1] = $i - 1 if $range;
+			push @{ $ranges{$pair} }, $open{$pair} = [ $i, $#kills, $now->{$pair} ];
+		}
+		$before = $now;
+	}
+	return;
+}
+
 # ---- judging
 
 # A broken promise, with some examples.
@@ -148,7 +197,8 @@ sub judge
 	my ($what, @examples) = @_;
 	my $n = @examples;
 
-	printf "%-66s %6d%s\n", $what, $n, $n ? '  BROKEN' : '';
+	$n_judged++;
+	print $n ? "BROKEN: $what ($n)\n" : "kept: $what\n";
 	$n_broken++ if $n;
 	print "    $_\n" for splice @examples, 0, $shown_at_most;
 	return;
@@ -186,9 +236,10 @@ sub check_transactions
 	figure('events committed with synchronous_commit off that vanished',
 		$count{'vanished off'} // 0);
 	figure('events in the database at the end', scalar keys %event);
-	judge('vanished: commits that waited for the disk and are not there', @vanished);
-	judge('torn: transactions of which a part is there', @torn);
-	judge('rolled back yet in the database', @undead);
+	$may_vanish ? figure('commits that waited for the disk that vanished', scalar @vanished)
+	  : judge('vanished: no commit that waited for the disk is missing', @vanished);
+	judge('torn: no transaction is there in part', @torn);
+	judge('undead: nothing that was rolled back is there', @undead);
 	return;
 }
 
@@ -220,69 +271,105 @@ sub check_deliveries
 	figure('deliveries owed', $n_owed);
 	figure('dead letters', scalar keys %dead);
 	figure('requests received', $n_requests);
-	judge('lost: neither delivered nor a dead letter', @lost);
-	judge('phantom: sent, and not in the database',
+	judge('lost: everything committed was delivered or is a dead letter', @lost);
+	judge('phantom: nothing was sent that is not in the database',
 		map { "$_ at $requested{$_}" } grep { !$event{$_} } sort keys %requested);
-	judge('false: recorded as delivered, and not accepted', @false);
-	judge('events sent under another id', @changed);
-	judge('delivered, and not recorded at the end',
+	judge('false: nothing is recorded as delivered that was not accepted', @false);
+	judge('renamed: no event was sent under another id', @changed);
+	judge('unrecorded: every delivery is on record at the end',
 		grep { !$end->{$_} && $event{ s/.*\///r } } sort keys %accepted);
 	return;
 }
 
-# Was the first delivery, received then, not on record at this kill?
+# Was what was received then not on record at this kill?
 sub is_unrecorded
 {
-	my ($kill, $pair, $at) = @_;
-	my $started_at = $kill->{recorded}{$pair};
+	my ($i, $pair, $at) = @_;
 
-	return $at <= $kill->{after} && (!$started_at || $started_at > $at);
+	return !grep { $_->[0] <= $i && $_->[1] >= $i && $_->[2] <= $at }
+	  @{ $ranges{$pair} // [] };
+}
+
+# The first kill that ended at that time or later.
+sub kill_after
+{
+	my ($at) = @_;
+	my ($low, $high) = (0, scalar @kills);
+
+	while ($low < $high)
+	{
+		my $middle = int(($low + $high) / 2);
+		if ($kills[$middle]{after} < $at) { $low = $middle + 1; }
+		else { $high = $middle; }
+	}
+	return $low;
+}
+
+# Each time that a pair was accepted, and then again: a kill explains it. Counts at
+# each kill what was not on record.
+sub check_pair
+{
+	my ($pair, @times) = @_;
+	my @wrong;
+
+	for my $i (0 .. $#times)
+	{
+		my ($at, $again) = @times[ $i, $i + 1 ];
+		my $excuse;
+
+		for (my $k = kill_after($at); $k < @kills; $k++)
+		{
+			last if defined $again && $kills[$k]{before} > $again;
+			last if !is_unrecorded($k, $pair, $at);
+			$kills[$k]{unrecorded}++;
+			$excuse = $kills[$k];
+		}
+		next if !defined $again;
+		if ($excuse) { $excuse->{duplicates}++; }
+		else { push @wrong, sprintf '%s at %.6f and %.6f', $pair, $at, $again; }
+	}
+	return @wrong;
 }
 
 sub check_duplicates
 {
-	my @wrong;
+	my (@wrong, %sum);
 	my $n = 0;
 
 	for my $pair (sort keys %accepted)
 	{
-		my ($first, @again) = sort { $a <=> $b } @{ $accepted{$pair} };
+		my @times = sort { $a <=> $b } @{ $accepted{$pair} };
 
-		my ($next) = grep { $first <= $_->{after} } @kills;
-		$next->{unrecorded}++ if $next && is_unrecorded($next, $pair, $first);
-		for my $at (@again)
-		{
-			my @excuses = grep { $at >= $_->{before} && is_unrecorded($_, $pair, $first) } @kills;
-
-			$n++;
-			if (@excuses) { $excuses[-1]{duplicates}++; }
-			else { push @wrong, sprintf '%s at %.6f and %.6f', $pair, $first, $at; }
-		}
+		$n += @times - 1;
+		push @wrong, check_pair($pair, @times);
 	}
-	print "\n";
-	printf "%-4s %-22s %10s %12s %12s\n", 'kill', '', 'in flight', 'unrecorded', 'duplicates';
-	printf "%-4d %-22s %10s %12d %12d\n", @{$_}{qw(n kind in_flight unrecorded duplicates)}
-	  for @kills;
-	print "\n";
+	for my $kill (@kills)
+	{
+		my $sum = $sum{ $kill->{kind} } //= [ 0, 0, 0, 0 ];
+
+		$sum->[0]++;
+		$sum->[1] += $kill->{in_flight} =~ /^\d+$/ ? $kill->{in_flight} : 0;
+		$sum->[2] += $kill->{unrecorded};
+		$sum->[3] += $kill->{duplicates};
+	}
+	printf "%-36s %5s %10s %12s %12s\n", 'kind', 'times', 'in flight', 'unrecorded', 'duplicates';
+	printf "%-36s %5d %10d %12d %12d\n", $_, @{ $sum{$_} } for sort keys %sum;
 	figure('duplicates', $n);
-	judge('duplicates of what was on record at each kill', @wrong);
+	judge('duplicates: nothing was sent again that was on record at each kill', @wrong);
 	return;
 }
 
 read_events();
 read_endpoints();
+read_dead_letters();
 read_requests();
 read_producers();
 read_kills();
-$_->{recorded} = read_attempts("attempts_$_->{n}") for @kills;
-each_line('dead_letters', sub {
-	my ($id, $endpoint_id) = split /\t/, shift;
-	$dead{ "$endpoint_id/" . ($key_of{$id} // '?') } = 1;
-});
+read_attempts_of_kills();
 
 print "\n";
 check_transactions();
 check_deliveries(read_attempts('attempts_end'));
 check_duplicates();
-print $n_broken ? "\n$n_broken promises broken\n" : "\nall promises kept\n";
+print "$n_judged promises judged\n";
 exit($n_broken ? 1 : 0);

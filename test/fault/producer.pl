@@ -1,6 +1,6 @@
 # producer.pl - one connection that publishes, for make fault.
 #
-#   producer.pl NAME SEED EVENTS SECONDS FILE
+#   producer.pl NAME SEED EVENTS SECONDS FILE CONNINFO
 #
 # Publishes so many events that are meant to stay, in transactions of 1 to 200,
 # over about so many seconds. One transaction in eight rolls back, some roll back
@@ -12,7 +12,8 @@
 #
 # The plan is written before the first statement is sent, the end after the server
 # has answered. A connection that breaks leaves the outcome unknown, and the next
-# transaction gets a new one. The key of an event is in its payload.
+# transaction gets a new one, to the server that the file CONNINFO names then. The
+# key of an event is in its payload.
 
 use strict;
 use warnings FATAL => 'all';
@@ -21,7 +22,7 @@ use IO::Handle;
 use IPC::Open2;
 use Time::HiRes qw(time usleep);
 
-my ($name, $seed, $n_events, $seconds, $file) = @ARGV;
+my ($name, $seed, $n_events, $seconds, $file, $conninfo) = @ARGV;
 my ($from, $to, $pid);
 my $n_keys = 0;
 
@@ -46,12 +47,19 @@ sub pick
 	return $_[ rand @_ ];
 }
 
+# Where the server is now: the file CONNINFO says so, and may be replaced.
+sub where
+{
+	open my $fh, '<', $conninfo or die "$conninfo: $!\n";
+	return scalar <$fh>;
+}
+
 # A connection, once the server takes one.
 sub connect_server
 {
 	while (1)
 	{
-		$pid = open2($from, $to, "$ENV{WO_BIN}/psql", '-XqAt', '-v', 'ON_ERROR_STOP=1');
+		$pid = open2($from, $to, 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', where());
 		print $to "SELECT 'connected';\n";
 		$to->flush;
 		return if (<$from> // '') eq "connected\n";

@@ -1,21 +1,14 @@
 #!/bin/bash
-# run.sh - make fault: install what is missing, build, and kill at random
-# moments while events flow; then compare what was sent with what was committed.
+# run.sh - make fault: the scenarios of test/fault/t in their long form, each a
+# TAP program (Fault.pm), with its figures.
 #
-#   FAULT_SEED=1234 make fault     the same choices again (timing differs)
-#   FAULT_EVENTS=20000             how many events that are meant to stay
-#   FAULT_KILLS=14                 how many kills
+#   make fault FAULTS="kills promote"     these scenarios alone
+#   FAULT_SEED=1234 make fault            the same choices again (timing differs)
+#   FAULT_EVENTS=20000 make fault         another size; each scenario names its own
 #
-# Everything lives in one temporary folder, which is removed at the end; with
-# WO_KEEP=1 it stays, and check.pl can be run again. Further settings: those of
-# test/lib/setup.sh.
+# The short form is a suite of make check. Further settings: those of
+# test/check.sh.
 
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. test/lib/setup.sh
-
-wo_setup perl
-cd "$WO_TREE/test/fault" || exit 1
-wo_run env PG_CONFIG="$PG_CONFIG" WO_BIN="$WO_BIN" WO_WORK="$WO_WORK" \
-	FAULT_SEED="${FAULT_SEED:-}" FAULT_EVENTS="${FAULT_EVENTS:-}" \
-	FAULT_KILLS="${FAULT_KILLS:-}" perl fault.pl
+FAULT_SHORT='' PROVE_FLAGS="-v ${PROVE_FLAGS:-}" exec test/check.sh fault
