@@ -85,8 +85,8 @@ COMMENT ON FUNCTION webhook_outbox.window_signal_rows(bigint, bigint, bigint, bi
   real, bytea, bytea) IS 'makes signals of what was counted in a window';
 
 CREATE FUNCTION webhook_outbox.window_signals(
-  p_scope text, OUT subject text, OUT endpoint_id bigint, OUT time_window text, OUT signal text, OUT value double precision,
-  OUT samples bigint) RETURNS SETOF record
+  p_scope text, p_windows text[] DEFAULT '{5m,1h,24h,30d}', OUT subject text, OUT endpoint_id bigint,
+  OUT time_window text, OUT signal text, OUT value double precision, OUT samples bigint) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   -- every subject has its rows, with data or without
@@ -102,39 +102,39 @@ AS $$
            sum(f.delivered)::bigint AS delivered, sum(f.late)::bigint AS late, sum(f.dead)::bigint AS dead,
            sum(f.retried)::bigint AS retried, max(f.latency_max_ms) AS latency_max_ms, max(f.http_max_ms) AS http_max_ms,
            webhook_outbox.histogram_merge(f.latency) AS latency, webhook_outbox.histogram_merge(f.http) AS http
-    FROM webhook_outbox.window_facts('{5m,1h,24h,30d}') f
+    FROM webhook_outbox.window_facts(p_windows) f
     GROUP BY 1, 2),
   late AS (
     SELECT o.time_window, CASE p_scope WHEN 'endpoint' THEN o.endpoint_id WHEN 'tier' THEN p.tier ELSE 0 END AS key,
            sum(o.overdue)::bigint AS overdue
-    FROM webhook_outbox.overdue_facts('{5m,1h,24h,30d}') o
+    FROM webhook_outbox.overdue_facts(p_windows) o
     JOIN webhook_outbox.endpoint p ON p.endpoint_id = o.endpoint_id
     GROUP BY 1, 2)
   SELECT s.subject, s.endpoint_id, w.time_window, r.*
   FROM subject s
-  CROSS JOIN unnest('{5m,1h,24h,30d}'::text[]) w (time_window)
+  CROSS JOIN unnest(p_windows) w (time_window)
   LEFT JOIN fact f ON f.time_window = w.time_window AND f.key = s.key
   LEFT JOIN late o ON o.time_window = w.time_window AND o.key = s.key
   CROSS JOIN LATERAL webhook_outbox.window_signal_rows(f.attempts, f.failures, f.retries, f.delivered, f.late, f.dead,
     f.retried, o.overdue, f.latency_max_ms, f.http_max_ms, f.latency, f.http) r
 $$;
-COMMENT ON FUNCTION webhook_outbox.window_signals(text) IS
+COMMENT ON FUNCTION webhook_outbox.window_signals(text, text[]) IS
   'signals over windows for all subjects of a scope: overall, tier or endpoint';
 
 CREATE FUNCTION webhook_outbox.series_signals(
-  p_scope text, OUT subject text, OUT time_window text, OUT signal text, OUT value double precision, OUT samples bigint)
-  RETURNS SETOF record
+  p_scope text, p_windows text[] DEFAULT '{5m,1h,24h,30d}', OUT subject text,
+  OUT time_window text, OUT signal text, OUT value double precision, OUT samples bigint) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-  WITH fact AS MATERIALIZED (SELECT * FROM webhook_outbox.window_series_facts('{5m,1h,24h,30d}', p_scope))
+  WITH fact AS MATERIALIZED (SELECT * FROM webhook_outbox.window_series_facts(p_windows, p_scope))
   SELECT s.subject, w.time_window, r.*
   FROM (SELECT DISTINCT f.subject FROM fact f) s
-  CROSS JOIN unnest('{5m,1h,24h,30d}'::text[]) w (time_window)
+  CROSS JOIN unnest(p_windows) w (time_window)
   LEFT JOIN fact f ON f.time_window = w.time_window AND f.subject = s.subject
   CROSS JOIN LATERAL webhook_outbox.window_signal_rows(f.attempts, f.failures, f.retries, f.delivered, f.late, f.dead,
     f.retried, NULL, f.latency_max_ms, f.http_max_ms, f.latency, f.http) r
 $$;
-COMMENT ON FUNCTION webhook_outbox.series_signals(text) IS
+COMMENT ON FUNCTION webhook_outbox.series_signals(text, text[]) IS
   'signals over windows for all subjects of the scope tenant or event_type: deliveries that came to an end, so nothing is overdue';
 
 -- How it is now.
