@@ -79,8 +79,9 @@ leave_registry(int code, Datum arg)
 	my_database->per_second = 0;
 	memset(my_database->senders, 0, sizeof(my_database->senders));
 	strlcpy(my_database->state, "stopped", WO_STATE_LEN);
-	LWLockRelease(wo_registry->lock);
+	/* before the lock is given up: the entry may be another database's then */
 	pg_atomic_write_u32(&my_database->dispatcher, WO_NO_PROC);
+	LWLockRelease(wo_registry->lock);
 	wo_registry_wake(pg_atomic_read_u32(&wo_registry->launcher));
 }
 

@@ -73,9 +73,12 @@ join_registry(void)
 	before_shmem_exit(leave_registry, (Datum) 0);
 }
 
-/* Lists the databases that may have the extension, in the caller's context. */
+/*
+ * Lists all databases that exist, and those of them that may have the
+ * extension and are wanted; in the caller's context.
+ */
 static List *
-list_databases(void)
+list_databases(List **existing)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *result = NIL;
@@ -90,13 +93,12 @@ list_databases(void)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext old;
+		MemoryContext old = MemoryContextSwitchTo(caller);
 
-		if (!form->datallowconn || form->datistemplate ||
-			!wo_settings_want_database(NameStr(form->datname)))
-			continue;
-		old = MemoryContextSwitchTo(caller);
-		result = lappend_oid(result, form->oid);
+		*existing = lappend_oid(*existing, form->oid);
+		if (form->datallowconn && !form->datistemplate &&
+			wo_settings_want_database(NameStr(form->datname)))
+			result = lappend_oid(result, form->oid);
 		MemoryContextSwitchTo(old);
 	}
 	table_endscan(scan);
@@ -236,18 +238,33 @@ look_after(Oid database_id, TimestampTz now)
 	return charge->handle ? DT_NOEND : database->next_start_at;
 }
 
-/* Gives back the entries of databases that are gone. */
+/*
+ * Gives back the entries of databases that are gone.  One that exists keeps
+ * its entry, wanted or not: backends of it may know where that is.
+ */
 static void
 release_dropped(List *existing)
 {
+	ListCell   *cell;
+
 	for (int i = 0; i < wo_registry->n_databases; i++)
 	{
 		WoDatabase *database = &wo_registry->databases[i];
 
 		if (OidIsValid(database->database_id) &&
-			!list_member_oid(existing, database->database_id) &&
-			wo_databases[0] == '\0')
+			!list_member_oid(existing, database->database_id))
 			wo_registry_release(database);
+	}
+	foreach(cell, charges)
+	{
+		Charge	   *charge = lfirst(cell);
+
+		if (list_member_oid(existing, charge->database_id))
+			continue;
+		if (charge->handle)
+			pfree(charge->handle);
+		pfree(charge);
+		charges = foreach_delete_current(charges, cell);
 	}
 }
 
@@ -257,7 +274,8 @@ run_cycle(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = now + CYCLE_MS * INT64CONST(1000);
-	List	   *databases = list_databases();
+	List	   *existing = NIL;
+	List	   *databases = list_databases(&existing);
 	ListCell   *cell;
 
 	foreach(cell, databases)
@@ -266,7 +284,7 @@ run_cycle(void)
 
 		next = Min(next, at);
 	}
-	release_dropped(databases);
+	release_dropped(existing);
 	return Max((next - GetCurrentTimestamp() + 999) / 1000, 10);
 }
 

@@ -70,4 +70,18 @@ delivers($_) for 'first', 'Second Shop';
 is($receiver->stats($path{$_})->{duplicates}, 0, "$_: nothing was sent twice")
   for sort keys %path;
 
+# Entries of databases that are dropped are given back: with a list too, and
+# however often that happens.
+$node->append_conf('postgresql.conf', "webhook_outbox.max_databases = 2\n"
+	  . "webhook_outbox.databases = 'postgres, short_lived'");
+$node->restart;
+for my $round (1 .. 3)
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE short_lived');
+	$node->safe_psql('short_lived', 'CREATE EXTENSION webhook_outbox');
+	wait_for_sql($node, "SELECT ($dispatchers) = 'postgres short_lived'",
+		"round $round: a new database of that name has its dispatcher");
+	$node->safe_psql('postgres', 'DROP DATABASE short_lived');
+}
+
 finish($node, $receiver);
