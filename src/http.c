@@ -110,6 +110,7 @@ wo_http_create(const WoHttpOptions *options)
 	WoHttp	   *http = palloc0(sizeof(WoHttp));
 	const curl_version_info_data *version;
 
+	wo_http_lookup_init();
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		elog(ERROR, "could not initialize libcurl");
 	version = curl_version_info(CURLVERSION_NOW);

@@ -23,11 +23,19 @@
  */
 #include "postgres.h"
 
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "http_private.h"
 
 #define RESUME_INTERVAL_MS	20	/* threads end without saying so */
+
+/*
+ * The system's resolver waits 5 seconds for a name server before it asks the
+ * next: all the time that a connection may take, so with the first one down
+ * nothing at all would be delivered.
+ */
+#define RESOLVER_OPTIONS	"timeout:2 attempts:2"
 
 /* Threads there may be for a look-up to begin, by how the last one ended. */
 static const int max_threads[] = {
@@ -49,6 +57,16 @@ count_lookups(const WoHttp *http)
 	if (stat("/proc/self/task", &task) == 0)
 		n_threads = (int) task.st_nlink - 3;	/* ".", "..", ourselves */
 	return Max(n_threads, http->n_lookups);
+}
+
+/*
+ * Prepare the system's resolver, before there is a thread; what the
+ * environment says already stays.
+ */
+void
+wo_http_lookup_init(void)
+{
+	(void) setenv("RES_OPTIONS", RESOLVER_OPTIONS, 0);
 }
 
 static bool

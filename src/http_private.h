@@ -137,6 +137,7 @@ extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
 extern void wo_http_poll_close_idle(WoHttp *http);
 
 /* http_lookup.c */
+extern void wo_http_lookup_init(void);
 extern int	wo_http_lookup_start(void *resolver, void *reserved, void *arg);
 extern void wo_http_lookup_end(WoHttpTransfer *transfer, WoHttpLookup how);
 extern void wo_http_lookup_put_off(WoHttp *http, WoHttpTransfer *transfer);

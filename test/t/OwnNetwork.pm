@@ -36,7 +36,7 @@ mount --bind "$dir/nsswitch.conf" /etc/nsswitch.conf
 if [ "$test" = try ]; then
 	exec unshare --user --map-user="$uid" true
 fi
-"$perl" "$here/resolver.pl" --zone "$dir/zone" --log "$dir/questions" --while $$ >"$dir/log" 2>&1 &
+"$perl" "$here/resolver.pl" --zone "$dir/zone" --log "$dir/questions" --deaf 127.0.0.2 --while $$ >"$dir/log" 2>&1 &
 # servers do not run as root, not even as a root of this kind
 exec unshare --user --map-user="$uid" "$perl" "$test"
 SH
@@ -73,6 +73,19 @@ sub import
 	  if $? != 0;
 	exec @command, abs_path($0), @addresses
 	  or die "unshare: $!";
+}
+
+# Say which name servers are asked, in this order, with the system's own
+# settings. 127.0.0.1 is resolver.pl, 127.0.0.2 never answers. The file is bound
+# to its place, so it cannot be replaced.
+sub set_nameservers
+{
+	my (@addresses) = @_;
+	my $file = "$ENV{WO_OWN_NETWORK}/resolv.conf";
+
+	open my $fh, '>', $file or die "$file: $!";
+	print $fh map { "nameserver $_\n" } @addresses;
+	return close $fh;
 }
 
 # Say what names there are, and their addresses as resolver.pl reads them.

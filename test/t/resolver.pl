@@ -2,9 +2,10 @@
 #
 # resolver.pl - a DNS server for tests, with answers from a file.
 #
-#   resolver.pl --zone FILE --while PID [--port 53] [--log FILE]
+#   resolver.pl --zone FILE --while PID [--port 53] [--log FILE] [--deaf ADDRESS]
 #
-# Listens on 127.0.0.1, and ends when process PID has. FILE is read for each
+# Listens on 127.0.0.1, at ADDRESS without ever answering, and ends when process
+# PID has. FILE is read for each
 # question. A line is a name and its addresses, IPv4 or IPv6:
 #
 #   both.test 192.0.2.1 2001:db8::1
@@ -22,9 +23,9 @@ use IO::Socket::INET;
 use Socket qw(AF_INET AF_INET6 inet_pton);
 
 my %arg = (port => 53);
-GetOptions(\%arg, 'zone=s', 'while=i', 'port=i', 'log=s')
+GetOptions(\%arg, 'zone=s', 'while=i', 'port=i', 'log=s', 'deaf=s')
   && $arg{zone} && $arg{while}
-  or die "usage: $0 --zone FILE --while PID [--port N] [--log FILE]\n";
+  or die "usage: $0 --zone FILE --while PID [--port N] [--log FILE] [--deaf ADDRESS]\n";
 
 my %type_of = (1 => 'A', 28 => 'AAAA');
 my %asked;    # "type name" => how often
@@ -74,10 +75,18 @@ sub answer
 	  . substr($question, 12, $at + 5 - 12) . join('', @records);
 }
 
-my $socket = IO::Socket::INET->new(
-	Proto => 'udp',
-	LocalAddr => '127.0.0.1',
-	LocalPort => $arg{port}) or die "cannot listen on port $arg{port}: $!\n";
+sub listen_at
+{
+	my ($address) = @_;
+
+	return IO::Socket::INET->new(
+		Proto => 'udp',
+		LocalAddr => $address,
+		LocalPort => $arg{port}) // die "cannot listen at $address: $!\n";
+}
+
+my $socket = listen_at('127.0.0.1');
+my $deaf = $arg{deaf} && listen_at($arg{deaf});
 
 while (kill 0, $arg{while})
 {
