@@ -21,6 +21,7 @@
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "dispatcher.h"
+#include "fault.h"
 #include "flight.h"
 #include "ledger.h"
 #include "maintainer.h"
@@ -518,6 +519,7 @@ wo_dispatcher_main(Datum main_arg)
 											  InvalidOid, 0);
 	join_registry();
 	require_extension();
+	WO_FAULT("dispatcher_start");
 	wo_txn_configure_session("webhook_outbox dispatcher");
 	wo_txn_configure_dispatcher();
 	PG_TRY();

@@ -15,6 +15,7 @@
 #include "backlog.h"
 #include "command.h"
 #include "dispatcher.h"
+#include "fault.h"
 #include "ledger.h"
 #include "miscadmin.h"
 #include "rollup.h"
@@ -177,6 +178,7 @@ bury_deleted(WoDispatcher *d)
 			n = wo_ledger_bury_endpoint(deleted->endpoint_id, deleted->name,
 										BURY_AT_ONCE, d->now);
 			wo_txn_commit();
+			WO_FAULT("after_bury");
 		} while (n == BURY_AT_ONCE);
 	}
 }
@@ -243,9 +245,11 @@ forget_changes(WoDispatcher *d)
 		wo_settle_record(d, true);
 		if (wo_settle_has_pending())
 			return;
+		WO_FAULT("before_forget");
 		wo_txn_begin("taking over changed endpoints");
 		wo_router_forget_changes(read_windows(d));
 		wo_txn_commit();
+		WO_FAULT("after_forget");
 		wo_router_forgotten(read_windows(d));
 	}
 	if (!wo_settle_has_pending())
@@ -370,6 +374,8 @@ wo_intake_events(WoDispatcher *d)
 	}
 	memset(&page, 0, sizeof(EventPage));
 	read_page(d, room, &page);
+	if (page.n > 0)
+		WO_FAULT("after_read");
 	if (page.is_changed)
 		wo_intake_follow_changes(d);
 	for (int i = 0; i < page.n; i++)

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "compat.h"
+#include "fault.h"
 #include "launcher.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -180,6 +181,7 @@ start_dispatcher(Charge *charge, WoDatabase *database, TimestampTz now)
 	snprintf(worker.bgw_name, BGW_MAXLEN,
 			 "webhook_outbox dispatcher of database %u",
 			 database->database_id);
+	WO_FAULT("before_register");
 	if (RegisterDynamicBackgroundWorker(&worker, &charge->handle))
 		charge->started_at = now;
 	else
@@ -299,6 +301,7 @@ wo_launcher_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	join_registry();
+	WO_FAULT("launcher_start");
 	cycle = AllocSetContextCreate(TopMemoryContext, "webhook_outbox launcher",
 								  ALLOCSET_DEFAULT_SIZES);
 	while (!ShutdownRequestPending)

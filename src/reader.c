@@ -20,6 +20,7 @@
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/pg_type_d.h"
+#include "fault.h"
 #include "headers.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -270,7 +271,10 @@ flush_commit(WoReader *reader, uint64 xid)
 		return;
 	lsn = TransactionIdGetCommitLSN((TransactionId) xid);
 	if (!XLogRecPtrIsInvalid(lsn))
+	{
+		WO_FAULT("before_flush");
 		XLogFlush(lsn);
+	}
 	last_xid = xid;
 }
 

@@ -27,6 +27,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type_d.h"
+#include "fault.h"
 #include "miscadmin.h"
 #include "ring.h"
 #include "settings.h"
@@ -258,7 +259,9 @@ turn_ring(Ring *ring, WoDatabase *database, TimestampTz now)
 	args[1] = Int16GetDatum(next);
 	args[3] = Int64GetDatum(ring->leaves[old].turn + 1);
 	wo_txn_execute(&open_leaf, args, NULL);
+	WO_FAULT("mid_turn");
 	wo_txn_commit();
+	WO_FAULT("after_turn");
 	ring->leaves[old].closed_at = now;
 	ring->leaves[next].turn = ring->leaves[old].turn + 1;
 	ring->leaves[next].opened_at = now;
@@ -283,6 +286,7 @@ fence_closed_leaves(void)
 
 		if (leaf->closed_at == 0 || leaf->fence != 0)
 			continue;
+		WO_FAULT("before_fence");
 		pg_memory_barrier();
 		fence = U64FromFullTransactionId(ReadNextFullTransactionId());
 		args[0] = CStringGetTextDatum(event_ring.name);
@@ -357,12 +361,15 @@ empty(Ring *ring, int slot)
 	{
 		keep_needed_events(slot);
 		prune_kept_events();
+		WO_FAULT("after_keep");
 	}
 	run_once(psprintf("TRUNCATE webhook_outbox.%s_%d", ring->name, slot));
 	args[0] = CStringGetTextDatum(ring->name);
 	args[1] = Int16GetDatum(slot);
 	wo_txn_execute(&empty_leaf, args, NULL);
+	WO_FAULT("mid_truncate");
 	wo_txn_commit();
+	WO_FAULT("after_truncate");
 	memset(&ring->leaves[slot], 0, sizeof(RingLeaf));
 	list_open_leaves();
 }

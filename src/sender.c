@@ -29,6 +29,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "compat.h"
+#include "fault.h"
 #include "http.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -367,6 +368,7 @@ report_finished(Sender *sender)
 	{
 		Target	   *target = owner;
 
+		WO_FAULT("after_send");
 		wo_channel_queue_result(sender->channel, &result);
 		target->n_in_flight--;
 		start_waiting(sender, target);
@@ -452,6 +454,8 @@ work(Sender *sender)
 
 	n = take_orders(sender);
 	n += wo_http_step(sender->http);
+	if (wo_http_n_in_flight(sender->http) > 0)
+		WO_FAULT("mid_send");
 	sender->n_unflushed += report_finished(sender);
 
 	/* Each flush may wake the dispatcher: gather some results, if busy. */

@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "check.h"
+#include "fault.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "registry.h"
@@ -248,5 +249,6 @@ wo_settings_define(void)
 			   "Others go to one series of each endpoint, \"(other)\".",
 			   &wo_max_series, 0, 1000000, 0);
 	define_windows();
+	WO_FAULT_DEFINE();
 	MarkGUCPrefixReserved("webhook_outbox");
 }

@@ -16,6 +16,7 @@
 #include "backoff.h"
 #include "common/pg_prng.h"
 #include "dispatcher.h"
+#include "fault.h"
 #include "flight.h"
 #include "ledger.h"
 #include "miscadmin.h"
@@ -370,19 +371,32 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 {
 	wo_txn_begin("recording attempts");
 	if (with_rollup)
+	{
 		wo_rollup_write(d->now);
+		WO_FAULT("mid_rollup");
+	}
 	if (n_pending > 0)
 		wo_ledger_record(pending, n_pending, d->now);
 	if (n_parking > 0)
 		write_parking(d);
 	disable_gone_endpoints();
+	if (n_pending > 0)
+		WO_FAULT("mid_record");
 	if (with_cursor)
+	{
+		WO_FAULT("before_cursor");
 		wo_reader_save(d->reader, d->now);
+	}
 	wo_txn_commit();
+	if (with_cursor)
+		WO_FAULT("after_cursor");
 	list_free(gone_endpoints);
 	gone_endpoints = NIL;
 	if (with_rollup)
+	{
+		WO_FAULT("after_rollup");
 		wo_rollup_written();
+	}
 }
 
 /* Errors after which the same transaction may well succeed later. */
@@ -493,10 +507,14 @@ wo_settle_record(WoDispatcher *d, bool is_last)
 
 	if (d->now < retry_at || (!is_due && !with_cursor && !with_rollup))
 		return;
+	if (n_pending > 0)
+		WO_FAULT("before_record");
 	/* Metrics never keep anything from being recorded. */
 	if (!(with_rollup && try_write(d, with_cursor, true)) &&
 		!try_write(d, with_cursor, false))
 		return;
+	if (n_pending > 0)
+		WO_FAULT("after_record");
 	apply_parking(d);
 	apply_records(d);
 	wo_reader_settle(d->reader);

@@ -17,7 +17,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 . test/lib/setup.sh
 
-COPT=${COPT:--DUSE_ASSERT_CHECKING}
+COPT="${COPT:--DUSE_ASSERT_CHECKING} -DWO_FAULT_POINTS"
 files=()
 packages=()
 wanted=()

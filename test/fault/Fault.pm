@@ -203,7 +203,8 @@ sub workers
 # ---- producers
 
 # Starts processes that publish (producer.pl). Options: events (that are meant to
-# stay, in all), seconds (over which), producers (how many; 4).
+# stay, in all), seconds (over which), producers (how many; 4), go_on (true: at that
+# rate until finish_producers).
 sub start_producers
 {
 	my ($self, %option) = (shift, producers => 4, @_);
@@ -214,7 +215,8 @@ sub start_producers
 		my $name = 'p' . ++$self->{n_producers};
 		my @command = ($^X, "$Fault::HERE/producer.pl", $name,
 			Fault::fault_seed() + $self->{n_producers}, $n_each, $option{seconds},
-			"$self->{folder}/producer_$name", "$self->{folder}/conninfo");
+			"$self->{folder}/producer_$name", "$self->{folder}/conninfo",
+			$option{go_on} ? "$self->{folder}/enough" : ());
 		my $pid = fork // die "fork: $!\n";
 
 		if (!$pid)
@@ -254,6 +256,7 @@ sub finish_producers
 {
 	my ($self) = @_;
 
+	$self->append('enough', '');
 	for my $pid (keys %{ $self->{producers} })
 	{
 		waitpid $pid, 0;
@@ -286,6 +289,79 @@ sub strike
 
 	$self->mark($kind, before => $before, in_flight => $in_flight, victim => $victim);
 	return $victim;
+}
+
+# Makes the process that reaches a point of src/fault.h for so many times act.
+sub arm
+{
+	my ($self, $point, $action, $times) = @_;
+	my $file = $self->fault_file;
+
+	open my $fh, '>', "$file.new" or die "$file: $!\n";
+	printf $fh '%s:%s:%d:%d', $point, $action, $times // 1, ++$self->{n_armed};
+	close $fh or die "$file: $!\n";
+	rename "$file.new", $file or die "$file: $!\n";
+	return;
+}
+
+sub fault_file
+{
+	my ($self) = @_;
+
+	return $self->{node}->data_dir . '/webhook_outbox.fault';
+}
+
+# Waits until somebody has acted at the point; false, and disarmed, when nobody does.
+sub wait_reached
+{
+	my ($self, $limit) = @_;
+	my $end = time + ($limit // $patience);
+
+	while (-e $self->fault_file)
+	{
+		return 0 if time > $end && unlink $self->fault_file;
+		usleep(2_000);
+	}
+	return 1;
+}
+
+# Strikes at a point: kill, immediate or exit. The trigger, if any, is called once
+# the point is armed. Returns nothing when nobody has come there.
+sub strike_at
+{
+	my ($self, $point, $action, $trigger) = @_;
+
+	return $self->strike("$action at $point", sub {
+		my $n_before = $self->n_recoveries;
+
+		$self->arm($point, $action);
+		$trigger->() if $trigger;
+		$self->wait_reached or return;
+		$self->wait_for("recovery after $point", sub { $self->n_recoveries > $n_before })
+		  if $action eq 'kill';
+		$self->start_again if $action eq 'immediate';
+		return $point;
+	});
+}
+
+# How often the server has come up, by its log.
+sub n_recoveries
+{
+	my ($self) = @_;
+	my $log = PostgreSQL::Test::Utils::slurp_file($self->{node}->logfile);
+
+	return scalar(() = $log =~ /database system is ready to accept/g);
+}
+
+# Starts a server that has stopped at once by itself.
+sub start_again
+{
+	my ($self) = @_;
+	my $node = $self->{node};
+
+	$self->wait_for('the server ends', sub { !-e $node->data_dir . '/postmaster.pid' });
+	$node->stop('immediate', fail_ok => 1);
+	return $node->start;
 }
 
 # The second half of strike, for what breaks otherwise. Without the time before it,

@@ -1,9 +1,9 @@
 # producer.pl - one connection that publishes, for make fault.
 #
-#   producer.pl NAME SEED EVENTS SECONDS FILE CONNINFO
+#   producer.pl NAME SEED EVENTS SECONDS FILE CONNINFO [ENOUGH]
 #
 # Publishes so many events that are meant to stay, in transactions of 1 to 200,
-# over about so many seconds. One transaction in eight rolls back, some roll back
+# over about so many seconds; and on at that rate until the file ENOUGH is there. One transaction in eight rolls back, some roll back
 # to a savepoint, some stay open for a while; each has synchronous_commit on or
 # off. FILE gets, one a line, as words between tabs:
 #
@@ -22,7 +22,7 @@ use IO::Handle;
 use IPC::Open2;
 use Time::HiRes qw(time usleep);
 
-my ($name, $seed, $n_events, $seconds, $file, $conninfo) = @ARGV;
+my ($name, $seed, $n_events, $seconds, $file, $conninfo, $enough) = @ARGV;
 my ($from, $to, $pid);
 my $n_keys = 0;
 
@@ -141,7 +141,7 @@ sub transact
 my $began = time;
 my $n_done = 0;
 
-for (my $number = 1; $n_done < $n_events; $number++)
+for (my $number = 1; $n_done < $n_events || ($enough && !-e $enough); $number++)
 {
 	$n_done += transact($number);
 	my $ahead = $began + $seconds * $n_done / $n_events - time;

@@ -33,7 +33,7 @@ runs_clean('clang-tidy finds nothing',
 	"printf '%s\\0' src/*.c | xargs -0 -P $n_cpus -n 4 sh -c "
 	  . "'clang-tidy --quiet --checks=-clang-analyzer-* \"\$@\" -- -Isrc "
 	  . "-isystem $include -DPGDLLEXPORT= -DWO_VERSION=\\\"analyze\\\" "
-	  . "-DUSE_ASSERT_CHECKING' clang-tidy");
+	  . "-DUSE_ASSERT_CHECKING -DWO_FAULT_POINTS' clang-tidy");
 
 # a copy, so that every file is compiled anew
 make_path($folder);
@@ -43,6 +43,6 @@ system("cp -r Makefile webhook_outbox.control src sql $folder && "
 runs_clean('scan-build finds nothing',
 	"cd $folder && scan-build -o $folder/report --status-bugs sh -c "
 	  . "'make -s -j$n_cpus with_llvm=no PG_CONFIG=$ENV{PG_CONFIG} "
-	  . "COPT=-DUSE_ASSERT_CHECKING CC=\"\$CC\"'");
+	  . "COPT=\"-DUSE_ASSERT_CHECKING -DWO_FAULT_POINTS\" CC=\"\$CC\"'");
 
 done_testing();

@@ -25,7 +25,9 @@ my %wall = (
 	'compat.h alone knows versions of PostgreSQL' =>
 	  { pattern => qr/\bPG_VERSION_NUM\b/, files => 'compat' },
 	'settings.c alone defines settings' =>
-	  { pattern => qr/\bDefineCustom\w+Variable/, files => 'settings' });
+	  { pattern => qr/\bDefineCustom\w+Variable/, files => 'settings|fault' },
+	'fault.h alone knows whether there are fault points' =>
+	  { pattern => qr/\bWO_FAULT_POINTS\b/, files => 'fault' });
 
 my $max_function = 80;
 my $max_file = 600;
@@ -51,6 +53,7 @@ find(
 @$_ = sort @$_
   for \@c_files, \@sql_files, \@perl_files, \@shell_files, \@text_files;
 my @src = grep { m{^src/} } @c_files;
+chomp(my $server_include = `pg_config --includedir-server`);
 
 sub is_shell
 {
@@ -118,6 +121,22 @@ for my $claim (sort keys %wall)
 	}
 	none($claim, @found);
 }
+
+# What the preprocessor leaves of the fault points, with and without the flag.
+sub fault_points
+{
+	my ($flags) = @_;
+
+	return map {
+		my $file = $_;
+		map { "$file: $_" } `cc -E -P $flags -DPGDLLEXPORT= -DWO_VERSION=\\"lint\\" -Isrc -I$server_include $file`
+		  =~ /(wo_fault_\w+|webhook_outbox\.fault\w*)/g
+	} grep { /\.c$/ && slurp($_) =~ /\bWO_FAULT|\bwo_fault/ } @src;
+}
+
+none('a build without the flag has no fault points', fault_points(''));
+cmp_ok(scalar(() = fault_points('-DWO_FAULT_POINTS')), '>', 20,
+	'one with the flag has them');
 
 # ---- shape of the C code
 
@@ -252,11 +271,8 @@ sub tool
 sub write_typedefs
 {
 	my ($file) = @_;
-	my $server = `pg_config --includedir-server`;
-
-	chomp $server;
 	my $command = "ctags -f - --languages=C --langmap=C:.c.h --kinds-C=t "
-	  . "-R $server src /usr/include/curl /usr/include/*/curl 2>/dev/null "
+	  . "-R $server_include src /usr/include/curl /usr/include/*/curl 2>/dev/null "
 	  . "| cut -f1 | grep -v '^!' | sort -u";
 	# typedefs whose names serve as variables more often
 	my %is_excluded = map { $_ => 1 } qw(ANY FD_SET U abs allocfunc boolean date

@@ -4,7 +4,8 @@
 #
 # Settings: FAULT_EVENTS (how many that are meant to stay), FAULT_TERMS (how often
 # SIGTERM), FAULT_KILLS (how often SIGKILL), FAULT_STOPS (how often an immediate
-# stop), FAULT_SECONDS (for all of it).
+# stop), FAULT_ROUNDS (how often each named point, in each way), FAULT_SECONDS (for
+# all of it).
 use strict;
 use warnings FATAL => 'all';
 use Fault;
@@ -14,10 +15,16 @@ use Time::HiRes qw(time usleep);
 my %n = (
 	term => fault_size(200, 3, 'TERMS'),
 	kill => fault_size(20, 2, 'KILLS'),
-	stop => fault_size(8, 1, 'STOPS'));
+	stop => fault_size(8, 1, 'STOPS'),
+	round => fault_size(1, 0, 'ROUNDS'));
 my $n_events = fault_size(100_000, 2_000, 'EVENTS');
 my $seconds = fault_size(600, 8, 'SECONDS');
-my $world = fault_world(conf => "webhook_outbox.senders = 2\n");
+
+# what a commit did not wait for stays unwritten as long as can be
+my $world = fault_world(conf => <<'CONF');
+webhook_outbox.senders = 2
+wal_writer_delay = 10s
+CONF
 my $node = $world->node;
 
 # ---- what is done to it; each returns whom it hit, or nothing
@@ -46,18 +53,12 @@ sub kill_hard
 {
 	my ($kind) = @_;
 	my $pid = pick($kind) or return;
-	my $n_before = n_recoveries();
+	my $n_before = $world->n_recoveries;
 
 	kill('KILL', $pid) or return;
-	$world->wait_for("recovery after kill -9 $pid", sub { n_recoveries() > $n_before });
+	$world->wait_for("recovery after kill -9 $pid",
+		sub { $world->n_recoveries > $n_before });
 	return "pid $pid";
-}
-
-sub n_recoveries
-{
-	my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-
-	return scalar(() = $log =~ /database system is ready to accept/g);
 }
 
 sub stop_immediately
@@ -81,8 +82,28 @@ sub round
 	return map { "$signal $processes[ $_ % @processes ]" } 0 .. $n - 1;
 }
 
-my @strikes = (round('SIGTERM', $n{term}), round('SIGKILL', $n{kill}),
-	('stop immediate') x $n{stop});
+# The named points (src/fault.h), and what makes somebody come there, unless events
+# do.
+my %point = (
+	(map { $_ => undef } qw(before_flush after_read mid_send after_send before_record mid_record
+		  after_record before_cursor after_cursor)),
+	(map { $_ => sub { terminate('dispatcher') } }
+		  qw(mid_rollup after_rollup before_register dispatcher_start)),
+	launcher_start => sub { terminate('launcher') });
+
+my @strikes = (
+	(map { my $what = $_; [ $what, sub { $world->strike($what, $strike{$what}) } ] }
+		round('SIGTERM', $n{term}), round('SIGKILL', $n{kill}),
+		('stop immediate') x $n{stop}),
+	(map { my $point = $_;
+		map { my $action = $_;
+			[ "$action at $point", sub { $world->strike_at($point, $action, $point{$point}) } ]
+		} qw(kill immediate exit) } (sort keys %point) x $n{round}),
+	# the short form has those that most depends on
+	$n{round} ? () : map { my ($point, $action) = @$_;
+		[ "$action at $point", sub { $world->strike_at($point, $action) } ] }
+	  [ before_flush => 'immediate' ], [ mid_send => 'immediate' ],
+	  [ mid_record => 'kill' ], [ after_record => 'kill' ]);
 @strikes = map { splice @strikes, rand @strikes, 1 } 1 .. @strikes;
 
 # ---- the run
@@ -91,14 +112,14 @@ my $n_strikes = @strikes;
 my $began = time;
 
 note("$n_events events, $n_strikes strikes in $seconds s");
-$world->start_producers(events => $n_events, seconds => $seconds);
+$world->start_producers(events => $n_events, seconds => $seconds, go_on => 1);
 for my $i (0 .. $#strikes)
 {
 	my $at = $began + $seconds * ($i + rand) / $n_strikes;
 
 	usleep(1e6 * ($at - time)) if $at > time;
-	$world->wait_for("$strikes[$i] hits something",
-		sub { $world->strike($strikes[$i], $strike{ $strikes[$i] }) });
+	my ($what, $code) = @{ $strikes[$i] };
+	$world->wait_for("$what hits something", $code);
 }
 $world->finish_producers;
 $world->wait_settled(60);
