@@ -72,7 +72,7 @@ static WoStatement load_rows = {
 	"AND (next_attempt_at, event_id) > ($3, $4) "
 	"ORDER BY next_attempt_at, event_id LIMIT $5) d "
 	"LEFT JOIN LATERAL (SELECT " WO_EVENT_COLUMNS " FROM webhook_outbox.event e "
-	"WHERE e.id = d.event_id OFFSET 0) e ON true "
+	"WHERE e.id = d.event_id LIMIT 1) e ON true "
 	"ORDER BY d.next_attempt_at, d.event_id",
 	5, load_types, NULL
 };

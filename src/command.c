@@ -34,7 +34,7 @@ static WoStatement read_commands = {
 	"SELECT * FROM webhook_outbox.command "
 	"WHERE command_id <> ALL ($1) ORDER BY command_id LIMIT $2) c "
 	"LEFT JOIN LATERAL (SELECT e.xid, e.slot FROM webhook_outbox.event e "
-	"WHERE e.id = c.event_id OFFSET 0) e ON true "
+	"WHERE e.id = c.event_id LIMIT 1) e ON true "
 	"ORDER BY c.command_id", 2, read_types, NULL
 };
 
@@ -120,6 +120,7 @@ wo_command_read(WoCommand *commands, int limit)
 	args[0] = ids_of_deferred();
 	args[1] = Int64GetDatum(limit);
 	n_rows = wo_txn_query(&read_commands, args, NULL, 0);
+	Assert(n_rows <= limit);
 	for (uint64 row = 0; row < n_rows; row++)
 	{
 		WoCommand  *command = &commands[row];

@@ -11,6 +11,8 @@
  * Joins are written LATERAL (... OFFSET 0), here and in backlog.c and
  * command.c: the plans are made once, often while the tables are empty, and
  * this is the one form that no estimate can turn into a scan of a table.
+ * LIMIT 1 does the same where one row of event is wanted: an event can be
+ * there twice, when a dump was loaded twice or its rows came by replication.
  *
  * All functions run in a transaction that the caller opened, and change
  * nothing in memory: the caller does that once the commit has returned.

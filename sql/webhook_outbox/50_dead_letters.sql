@@ -217,7 +217,7 @@ BEGIN
   v_from := webhook_outbox.first_id_of(since - interval '1 second');
 
   WITH wanted AS MATERIALIZED (
-    SELECT e.id FROM webhook_outbox.event e
+    SELECT DISTINCT e.id FROM webhook_outbox.event e
     WHERE e.id >= v_from AND e.created_at >= since AND e.created_at < coalesce(until, 'infinity')
       AND e.endpoint_id IS NULL
       AND (v_endpoint.tenant IS NULL OR e.tenant = v_endpoint.tenant)
