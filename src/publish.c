@@ -286,9 +286,15 @@ static HeapTuple
 stamp_brought_back(HeapTuple row, TupleDesc desc)
 {
 	int			column = COL_XID;
-	bool		isnull = false;
+	bool		isnull;
 	Datum		value = UInt64GetDatum(0);
 
+	(void) heap_getattr(row, COL_ID, desc, &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot publish an event with session_replication_role = replica"),
+				 errhint("Rows that come from elsewhere have an id; to publish a new event, set session_replication_role to origin.")));
 	return heap_modify_tuple_by_cols(row, desc, 1, &column, &value, &isnull);
 }
 
