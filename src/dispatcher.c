@@ -26,6 +26,7 @@
 #include "ledger.h"
 #include "maintainer.h"
 #include "miscadmin.h"
+#include "obstacle.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -45,10 +46,11 @@
 
 PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 
-#define MAINTENANCE_US		USECS_PER_SEC
-#define FORGET_US			USECS_PER_MINUTE
 #define PUBLISH_US			(USECS_PER_SEC / 4)
 #define RATE_US				USECS_PER_SEC
+
+/* So often is tried to start where a table is locked. */
+#define RECOVER_AGAIN_MS	250
 
 /* A sender that is coming up or to be replaced is looked at so often. */
 #define SENDER_WATCH_US		(USECS_PER_SEC / 20)
@@ -62,9 +64,6 @@ PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 
 /* A clock that is set back by less is not worth mention. */
 #define CLOCK_STEP_US		USECS_PER_SEC
-
-/* A ring that cannot turn is reported when that has lasted so long. */
-#define PROBLEM_LASTS_US	(5 * USECS_PER_MINUTE)
 
 static WoDatabase *my_database = NULL;
 static char *database_name;
@@ -132,10 +131,99 @@ require_extension(void)
 	my_database->n_starts++;
 }
 
+static bool
+is_idle(const WoDispatcher *d)
+{
+	return wo_flight_n_used() == 0 && d->reader->n_events == 0 &&
+		!wo_settle_has_pending();
+}
+
+static const char *
+state_name(const WoDispatcher *d)
+{
+	if (d->is_stopping)
+		return "stopping";
+	if (d->is_stuck || d->is_blocked)
+		return psprintf("not sending: %s%s",
+						d->is_stuck ? "attempts cannot be recorded: " : "",
+						d->obstacle);
+	if (d->is_held)
+		return "not sending: this database is a copy, see resume_delivery()";
+	if (!wo_enabled)
+		return "not sending: webhook_outbox.enabled is off";
+	return is_idle(d) ? "idle" : "delivering";
+}
+
+/* Shows in shared memory what is going on. */
+static void
+publish(WoDispatcher *d)
+{
+	static TimestampTz rate_at = 0;
+	static uint64 rate_base = 0;
+
+	if (d->now < d->next_publish_at && !wo_senders_take_changed())
+		return;
+	d->next_publish_at = d->now + PUBLISH_US;
+	d->is_shown_idle = is_idle(d);
+	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
+	strlcpy(d->database->state, state_name(d), WO_STATE_LEN);
+	d->database->n_delivered = d->n_delivered;
+	d->database->n_failed = d->n_failed;
+	d->database->n_in_flight = wo_flight_n_used();
+	if (d->now - rate_at >= RATE_US)
+	{
+		d->database->per_second = (d->n_delivered - rate_base) *
+			(float) USECS_PER_SEC / Max(d->now - rate_at, 1);
+		rate_base = d->n_delivered;
+		rate_at = d->now;
+	}
+	wo_senders_publish();
+	LWLockRelease(wo_registry->lock);
+}
+
+static bool
+try_to_recover(WoDispatcher *d)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool is_done = true;
+
+	PG_TRY();
+	{
+		wo_txn_begin("recovering");
+		wo_ring_load(my_database);
+		wo_reader_load(d->reader);
+		wo_txn_commit();
+	}
+	PG_CATCH();
+	{
+		wo_settle_block(d, wo_obstacle_take(caller));
+		is_done = false;
+	}
+	PG_END_TRY();
+	return is_done;
+}
+
 /*
  * Recovery is where every start begins: the cursor says how far the last
  * dispatcher got, and the reader skips what it had recorded beyond that.
  */
+static void
+recover(WoDispatcher *d)
+{
+	while (!try_to_recover(d))
+	{
+		publish(d);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 RECOVER_AGAIN_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+			proc_exit(0);
+		d->now = GetCurrentTimestamp();
+	}
+}
+
 static WoDispatcher *
 start(MemoryContext context)
 {
@@ -160,10 +248,7 @@ start(MemoryContext context)
 	wo_rollup_create(context);
 	wo_senders_create(my_database);
 	d->reader = wo_reader_create(context);
-	wo_txn_begin("recovering");
-	wo_ring_load(my_database);
-	wo_reader_load(d->reader);
-	wo_txn_commit();
+	recover(d);
 	return d;
 }
 
@@ -193,10 +278,10 @@ check_claim(WoDispatcher *d)
 	if (!(d->wants & WO_WANT_ENDPOINTS) && !d->must_check_claim &&
 		!(d->is_held && d->is_polling))
 		return;
-	d->must_check_claim = false;
 	wo_txn_begin("looking whether this database is a copy");
 	is_ours = wo_claim_is_ours();
 	wo_txn_commit();
+	d->must_check_claim = false;
 	if (is_ours && d->is_told_held)
 		ereport(LOG,
 				(errmsg("webhook_outbox resumes delivery from database \"%s\"",
@@ -221,9 +306,15 @@ keep_metrics(WoDispatcher *d)
 }
 
 static bool
-may_deliver(const WoDispatcher *d)
+may_take_in(const WoDispatcher *d)
 {
 	return wo_enabled && !d->is_held && !d->is_stopping && !d->is_stuck;
+}
+
+static bool
+may_deliver(const WoDispatcher *d)
+{
+	return may_take_in(d) && !d->is_blocked;
 }
 
 /* Collects what commits have announced, and polls now and then. */
@@ -267,106 +358,13 @@ take_in(WoDispatcher *d)
 	wo_intake_relieve(d);
 }
 
-/* Says what keeps a ring from turning, once it has lasted. */
-static void
-report_problem(WoDispatcher *d, const char *problem)
-{
-	static TimestampTz since = 0;
-	static const char *reported = NULL;
-
-	if (problem == NULL)
-	{
-		since = 0;
-		reported = NULL;
-		return;
-	}
-	if (since == 0)
-		since = d->now;
-	if (d->now - since < PROBLEM_LASTS_US || problem == reported)
-		return;
-	reported = problem;
-	ereport(LOG,
-			(errmsg("webhook_outbox keeps events longer: %s", problem)));
-	wo_registry_set_error(d->database, problem);
-}
-
-/* Turns rings, empties leaves, forgets old operations. */
-static void
-maintain(WoDispatcher *d)
-{
-	static TimestampTz next_forget_at = 0;
-	static uint64 last_window = 0;
-	const char *problem;
-
-	if (d->now < d->next_maintenance_at)
-		return;
-	d->next_maintenance_at = d->now + MAINTENANCE_US;
-	/* Emptying waits for the cursor on disk: see that it goes there. */
-	if (wo_ring_maintain(d->database, d->now, &problem))
-		d->reader->is_moved = true;
-	report_problem(d, problem);
-	if (d->now < next_forget_at || d->reader->n_windows == last_window)
-		return;
-	next_forget_at = d->now + FORGET_US;
-	last_window = d->reader->n_windows;
-	wo_txn_begin("forgetting old operation_ids");
-	wo_ledger_forget_operations(d->now, wo_operation_retention);
-	wo_txn_commit();
-}
-
-static bool
-is_idle(const WoDispatcher *d)
-{
-	return wo_flight_n_used() == 0 && d->reader->n_events == 0 &&
-		!wo_settle_has_pending();
-}
-
-static const char *
-state_name(const WoDispatcher *d)
-{
-	if (d->is_stopping)
-		return "stopping";
-	if (d->is_stuck)
-		return "not sending: attempts cannot be recorded, see last_error";
-	if (d->is_held)
-		return "not sending: this database is a copy, see resume_delivery()";
-	if (!wo_enabled)
-		return "not sending: webhook_outbox.enabled is off";
-	return is_idle(d) ? "idle" : "delivering";
-}
-
-/* Shows in shared memory what is going on. */
-static void
-publish(WoDispatcher *d)
-{
-	static TimestampTz rate_at = 0;
-	static uint64 rate_base = 0;
-
-	if (d->now < d->next_publish_at && !wo_senders_take_changed())
-		return;
-	d->next_publish_at = d->now + PUBLISH_US;
-	d->is_shown_idle = is_idle(d);
-	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(d->database->state, state_name(d), WO_STATE_LEN);
-	d->database->n_delivered = d->n_delivered;
-	d->database->n_failed = d->n_failed;
-	d->database->n_in_flight = wo_flight_n_used();
-	if (d->now - rate_at >= RATE_US)
-	{
-		d->database->per_second = (d->n_delivered - rate_base) *
-			(float) USECS_PER_SEC / Max(d->now - rate_at, 1);
-		rate_base = d->n_delivered;
-		rate_at = d->now;
-	}
-	wo_senders_publish();
-	LWLockRelease(wo_registry->lock);
-}
-
 static int
 timeout_ms(WoDispatcher *d)
 {
 	TimestampTz until = Min(d->next_poll_at, wo_settle_deadline());
 
+	if (d->is_blocked)
+		until = Min(until, d->unblock_at);
 	if (may_deliver(d))
 	{
 		until = Min(until, d->next_load_at);
@@ -421,13 +419,12 @@ read_clock(WoDispatcher *d)
 }
 
 static void
-run_cycle(WoDispatcher *d)
+work(WoDispatcher *d)
 {
-	CHECK_FOR_INTERRUPTS();
-	obey_reload(d);
-	read_clock(d);
-	notice_wants(d);
-	check_claim(d);
+	bool		is_too_early = d->is_blocked && d->now < d->unblock_at;
+
+	if (!is_too_early && !d->is_stopping)
+		check_claim(d);
 	keep_metrics(d);
 	wo_senders_maintain(d->is_stopping ? 0 : wo_senders);
 	wo_settle_collect(d);
@@ -435,14 +432,44 @@ run_cycle(WoDispatcher *d)
 	if (may_deliver(d))
 		wo_admission_run(d);
 	wo_settle_record(d, false);
-	if (may_deliver(d))
+	if (!is_too_early)
 	{
-		take_in(d);
-		wo_admission_run(d);
+		if (may_take_in(d))
+			take_in(d);
+		wo_settle_unblock(d);
 	}
+	if (may_deliver(d))
+		wo_admission_run(d);
 	wo_senders_flush();
-	if (!d->is_stuck && !d->is_held)
-		maintain(d);
+	if (!d->is_stuck && !d->is_blocked && !d->is_held)
+		wo_upkeep_run(d);
+}
+
+
+/*
+ * An error that will pass, of a lock or the disk, stops sending and not the
+ * process: what is in flight comes back and is recorded.  Whatever opens a
+ * transaction in here changes nothing in memory before that is committed, or
+ * does it again.
+ */
+static void
+run_cycle(WoDispatcher *d)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	CHECK_FOR_INTERRUPTS();
+	obey_reload(d);
+	read_clock(d);
+	notice_wants(d);
+	PG_TRY();
+	{
+		work(d);
+	}
+	PG_CATCH();
+	{
+		wo_settle_block(d, wo_obstacle_take(caller));
+	}
+	PG_END_TRY();
 	if (d->is_polling && !d->is_held && !d->is_stopping)
 		wo_maintainer_start_if_due(d->database, d->now);
 	publish(d);

@@ -29,6 +29,10 @@ typedef struct WoDispatcher
 	bool		must_check_claim;	/* instance_id may be new */
 	bool		is_stopping;	/* asked to end: nothing new goes out */
 	bool		is_stuck;		/* outcomes cannot be recorded: likewise */
+	bool		is_blocked;		/* nor can tables be read: likewise */
+	char		obstacle[WO_STATE_LEN]; /* valid in these two: why */
+	TimestampTz unblock_at;		/* blocked: not tried again before then */
+	bool		must_follow;	/* endpoints have changed: see intake.c */
 	TimestampTz now;			/* read once per cycle */
 	TimestampTz next_poll_at;
 	TimestampTz next_load_at;	/* when a lane may have due rows to load */
@@ -44,13 +48,16 @@ typedef struct WoDispatcher
 /* intake.c */
 extern void wo_intake_events(WoDispatcher *d);
 extern void wo_intake_due(WoDispatcher *d);
-extern bool wo_intake_endpoints(WoDispatcher *d, uint64 window);
+extern void wo_intake_endpoints(WoDispatcher *d, uint64 window);
 extern void wo_intake_follow_changes(WoDispatcher *d);
 extern bool wo_intake_has_room(WoDispatcher *d);
 extern void wo_intake_relieve(WoDispatcher *d);
 
 /* obey.c */
 extern void wo_obey_commands(WoDispatcher *d);
+
+/* upkeep.c */
+extern void wo_upkeep_run(WoDispatcher *d);
 
 /* admission.c */
 extern void wo_admission_make_ready(WoDispatcher *d, WoEndpoint *endpoint);
@@ -63,6 +70,8 @@ extern void wo_settle_collect(WoDispatcher *d);
 extern void wo_settle_record(WoDispatcher *d, bool is_last);
 extern TimestampTz wo_settle_deadline(void);
 extern void wo_settle_set_back(WoDispatcher *d);
+extern void wo_settle_block(WoDispatcher *d, const ErrorData *error);
+extern void wo_settle_unblock(WoDispatcher *d);
 extern void wo_settle_abandon(WoDispatcher *d, WoDelivery *delivery,
 							  const char *reason);
 extern void wo_settle_park(WoDispatcher *d, WoDelivery *delivery);

@@ -256,12 +256,18 @@ forget_changes(WoDispatcher *d)
 		drop_deleted();
 }
 
-/* Takes changed endpoints over, after the transaction that loaded them. */
+/*
+ * Takes changed endpoints over, after the transaction that loaded them.  If
+ * that fails it is due still.
+ */
 void
 wo_intake_follow_changes(WoDispatcher *d)
 {
+	if (!d->must_follow)
+		return;
 	bury_deleted(d);
 	refresh_line(d);
+	d->must_follow = false;
 }
 
 /* How many events may be read now. */
@@ -284,19 +290,17 @@ is_full(WoDispatcher *d, int room)
 
 /*
  * Loads what changed in the configuration, the first time all of it, in the
- * open transaction.  If that returns true, wo_intake_follow_changes is due
- * after it.
+ * open transaction.  wo_intake_follow_changes is due after it.
  */
-bool
+void
 wo_intake_endpoints(WoDispatcher *d, uint64 window)
 {
-	bool		is_changed = wo_router_load(!d->is_loaded, d->now, window);
-
+	if (wo_router_load(!d->is_loaded, d->now, window))
+		d->must_follow = true;
 	if (!d->is_loaded)
 		wo_backlog_look();
 	d->is_loaded = true;
 	d->wants &= ~WO_WANT_ENDPOINTS;
-	return is_changed;
 }
 
 /* A page that was read, and what is known of it. */
@@ -307,7 +311,6 @@ typedef struct EventPage
 	uint64		window;			/* number of the window it is from */
 	WoRecorded *recorded;		/* from before a restart; NULL: none */
 	int			n_recorded;
-	bool		is_changed;		/* endpoints were loaded */
 } EventPage;
 
 /* Reads a page, and what was recorded of its events before a restart. */
@@ -350,12 +353,31 @@ read_page(WoDispatcher *d, int room, EventPage *page)
 	window = reader->n_windows + was_reading;
 	if (!d->is_loaded || (is_open && !was_reading) ||
 		(d->wants & WO_WANT_ENDPOINTS))
-		page->is_changed = wo_intake_endpoints(d, window);
+		wo_intake_endpoints(d, window);
 	/* Something has ended since the last poll: perhaps a command. */
 	if (is_open && d->is_polling)
 		d->wants |= WO_WANT_COMMANDS;
 	fill_page(d, room, page);
 	wo_txn_commit();
+}
+
+/* Likewise; after an error nothing was read. */
+static void
+read_page_or_nothing(WoDispatcher *d, int room, EventPage *page)
+{
+	WoReaderMark mark;
+
+	wo_reader_mark(d->reader, &mark);
+	PG_TRY();
+	{
+		read_page(d, room, page);
+	}
+	PG_CATCH();
+	{
+		wo_reader_return_to(d->reader, &mark);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /* Reads new events and owes them to their endpoints: one page. */
@@ -373,16 +395,15 @@ wo_intake_events(WoDispatcher *d)
 		room = 0;
 	}
 	memset(&page, 0, sizeof(EventPage));
-	read_page(d, room, &page);
+	read_page_or_nothing(d, room, &page);
 	if (page.n > 0)
 		WO_FAULT("after_read");
-	if (page.is_changed)
-		wo_intake_follow_changes(d);
 	for (int i = 0; i < page.n; i++)
 		route(d, page.events[i], page.window, page.recorded,
 			  page.n_recorded);
 	if (page.recorded)
 		pfree(page.recorded);
+	wo_intake_follow_changes(d);
 	if (!d->reader->reading)
 		d->wants &= ~WO_WANT_EVENTS;
 	wo_reader_settle(d->reader);

@@ -87,6 +87,20 @@ is_under_way(WoDispatcher *d, const WoCommand *command)
 	return false;
 }
 
+/* Deliveries to an endpoint that is gone end as dead letters again. */
+static void
+bury_unknown(WoDispatcher *d, WoCommand **sends, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
+
+		if (endpoint == NULL || endpoint->is_deleted)
+			wo_ledger_bury_endpoint(sends[i]->endpoint_id, "(deleted)",
+									BURY_AT_ONCE, d->now);
+	}
+}
+
 /* Stores cancelled deliveries and applies commands, in one transaction. */
 static void
 apply(WoDispatcher *d, List *to_store, WoCommand **sends, int n_sends,
@@ -101,6 +115,7 @@ apply(WoDispatcher *d, List *to_store, WoCommand **sends, int n_sends,
 	if (n > 0)
 		wo_ledger_cancel(deliveries, n);
 	wo_command_apply(sends, n_sends, cancels, n_cancels, done, n_done);
+	bury_unknown(d, sends, n_sends);
 	wo_txn_commit();
 	for (int i = 0; i < n; i++)
 		wo_settle_drop(deliveries[i]);
@@ -122,20 +137,17 @@ rewind_lanes(WoDispatcher *d, WoCommand **sends, int n)
 	}
 }
 
-/* A command for an endpoint that is gone ends as a dead letter again. */
+/* Puts back what was to be cancelled. */
 static void
-bury_unknown(WoDispatcher *d, WoCommand **sends, int n)
+requeue(List *deliveries)
 {
-	for (int i = 0; i < n; i++)
-	{
-		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
+	ListCell   *cell;
 
-		if (endpoint != NULL && !endpoint->is_deleted)
-			continue;
-		wo_txn_begin("burying deliveries of a deleted endpoint");
-		wo_ledger_bury_endpoint(sends[i]->endpoint_id, "(deleted)",
-								BURY_AT_ONCE, d->now);
-		wo_txn_commit();
+	foreach(cell, deliveries)
+	{
+		WoDelivery *delivery = lfirst(cell);
+
+		wo_endpoint_enqueue(delivery->endpoint, delivery);
 	}
 }
 
@@ -172,26 +184,34 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 		else if (!is_under_way(d, command))
 			sends[n_sends++] = command;
 	}
-	if (n_done > 0)
-		apply(d, to_store, sends, n_sends, cancels, n_cancels, done, n_done);
+	PG_TRY();
+	{
+		if (n_done > 0)
+			apply(d, to_store, sends, n_sends, cancels, n_cancels, done,
+				  n_done);
+	}
+	PG_CATCH();
+	{
+		/* they are found again by the command, which is still there */
+		requeue(to_store);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	rewind_lanes(d, sends, n_sends);
-	bury_unknown(d, sends, n_sends);
 }
 
 static void
 read_and_obey(WoDispatcher *d)
 {
 	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
-	bool		is_changed;
 	int			n;
 
 	/* Endpoints come along: a command may be about one that is new. */
 	wo_txn_begin("reading commands");
-	is_changed = wo_intake_endpoints(d, d->reader->n_windows + 1);
+	wo_intake_endpoints(d, d->reader->n_windows + 1);
 	n = wo_command_read(commands, COMMANDS_AT_ONCE);
 	wo_txn_commit();
-	if (is_changed)
-		wo_intake_follow_changes(d);
+	wo_intake_follow_changes(d);
 	if (n < COMMANDS_AT_ONCE)
 		d->wants &= ~WO_WANT_COMMANDS;
 	if (n > 0)

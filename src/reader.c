@@ -168,6 +168,65 @@ wo_reader_open_window(WoReader *reader)
 	return true;
 }
 
+/* Notes where the reader is, to come back to it after an error. */
+void
+wo_reader_mark(const WoReader *reader, WoReaderMark *mark)
+{
+	mark->n_events = reader->n_events;
+	mark->n_windows = reader->n_windows;
+	mark->position = reader->position;
+	mark->reading = reader->reading;
+}
+
+/* Forgets the newest event that was read. */
+static void
+drop_newest(WoReader *reader)
+{
+	WoLogEvent *log = dlist_tail_element(WoLogEvent, log_node,
+										 &reader->events);
+
+	Assert(log->n_open == 1 && dlist_is_empty(&log->deliveries));
+	dlist_delete(&log->log_node);
+	log->window->n_events--;
+	reader->n_events--;
+	reader->n_bytes -= log->size;
+	reader->n_since_saved--;
+	pfree(log);
+}
+
+/* Forgets the window that was opened last.  Nothing was read from it. */
+static void
+drop_newest_window(WoReader *reader)
+{
+	WoWindow   *window = dlist_tail_element(WoWindow, node,
+											&reader->windows);
+
+	Assert(window->newer == reader->seen && window->n_events == 0);
+	dlist_delete(&window->node);
+	reader->seen = window->older;
+	wo_snapshot_unref(window->newer);
+	wo_snapshot_unref(window->newer);
+	pfree(window);
+	reader->n_windows--;
+}
+
+/*
+ * Makes what was read since the mark unread, after an error in the
+ * transaction that read it: none of it was routed.
+ */
+void
+wo_reader_return_to(WoReader *reader, const WoReaderMark *mark)
+{
+	while (reader->n_events > mark->n_events)
+		drop_newest(reader);
+	if (reader->n_windows > mark->n_windows)
+		drop_newest_window(reader);
+	else if (mark->reading)
+		mark->reading->is_read = false;
+	reader->reading = mark->reading;
+	reader->position = mark->position;
+}
+
 /* Copies a text, in UTF-8, to *at and moves that; NULL stays NULL. */
 static const char *
 put_text(char **at, const char *text, int len)

@@ -43,11 +43,22 @@ typedef struct WoReader
 	TimestampTz saved_at;
 } WoReader;
 
+/* A place to come back to; see wo_reader_mark. */
+typedef struct WoReaderMark
+{
+	int			n_events;
+	uint64		n_windows;
+	WoPosition	position;
+	WoWindow   *reading;
+} WoReaderMark;
+
 /* The cursor is written at least every so many events. */
 #define WO_READ_AHEAD		20000
 
 extern WoReader *wo_reader_create(MemoryContext context);
 extern void wo_reader_load(WoReader *reader);
+extern void wo_reader_mark(const WoReader *reader, WoReaderMark *mark);
+extern void wo_reader_return_to(WoReader *reader, const WoReaderMark *mark);
 extern bool wo_reader_open_window(WoReader *reader);
 extern int	wo_reader_read_page(WoReader *reader, int max_events,
 								Size max_bytes, TimestampTz now,

@@ -364,6 +364,7 @@ wo_router_load(bool everything, TimestampTz now, uint64 window)
 		return false;
 	changed = palloc(Max(n_rows, 1) * sizeof(Datum));
 	n_changed = note_changes(n_rows, changed, window);
+	reset_routes();				/* now, for the next query may fail */
 	args[0] = TimestampTzGetDatum(now);
 	args[1] = wo_txn_array(changed, NULL, n_changed, INT8OID);
 	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);

@@ -20,6 +20,7 @@
 #include "flight.h"
 #include "ledger.h"
 #include "miscadmin.h"
+#include "obstacle.h"
 #include "rollup.h"
 #include "router.h"
 #include "senders.h"
@@ -32,6 +33,7 @@
 #define BATCH_DELAY_US		10000
 #define CURSOR_INTERVAL_US	USECS_PER_SEC
 #define STUCK_RETRY_US		USECS_PER_SEC
+#define BLOCKED_RETRY_US	(USECS_PER_SEC / 4)
 #define HTTP_GONE			410
 
 static MemoryContext batch_context; /* of the records that are pending */
@@ -410,21 +412,64 @@ is_passing(int sqlstate)
 		case ERRCODE_SYSTEM_ERROR:
 			return true;
 	}
-	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-		sqlstate == ERRCODE_READ_ONLY_SQL_TRANSACTION;
+	return wo_obstacle_is_passing(sqlstate);
+}
+
+/* Shows why nothing is sent, and logs it when that begins. */
+static void
+note_obstacle(WoDispatcher *d, const ErrorData *error, const char *consequence)
+{
+	char	   *obstacle = wo_obstacle_describe(error);
+
+	if (!d->is_stuck && !d->is_blocked)
+		ereport(LOG,
+				(errmsg("webhook_outbox has stopped sending: %s: %s",
+						consequence, obstacle)));
+	strlcpy(d->obstacle, obstacle, WO_STATE_LEN);
+	wo_registry_set_error(d->database, obstacle);
+	d->next_publish_at = d->now;
+	pfree(obstacle);
 }
 
 /* Stops sending until a write succeeds; says so once. */
 static void
-become_stuck(WoDispatcher *d, ErrorData *error)
+become_stuck(WoDispatcher *d, const ErrorData *error)
 {
-	if (!d->is_stuck)
-		ereport(LOG,
-				(errmsg("webhook_outbox has stopped sending: attempts cannot be recorded: %s",
-						error->message)));
+	note_obstacle(d, error, "attempts cannot be recorded");
 	d->is_stuck = true;
-	retry_at = d->now + STUCK_RETRY_US;
-	wo_registry_set_error(d->database, error->message);
+	retry_at = GetCurrentTimestamp() + STUCK_RETRY_US;
+}
+
+/*
+ * Stops sending until a cycle succeeds, after an error in a transaction that
+ * was rolled back: what it was to do is to be done.
+ */
+void
+wo_settle_block(WoDispatcher *d, const ErrorData *error)
+{
+	note_obstacle(d, error, "tables cannot be used");
+	d->is_blocked = true;
+	d->unblock_at = GetCurrentTimestamp() + BLOCKED_RETRY_US;
+	d->wants |= WO_WANT_EVENTS | WO_WANT_COMMANDS | WO_WANT_ENDPOINTS;
+	d->must_check_claim = d->must_follow = d->must_look = true;
+	d->next_look_at = d->next_load_at = d->now;
+}
+
+static void
+say_resumed(const WoDispatcher *d)
+{
+	if (!d->is_stuck && !d->is_blocked)
+		ereport(LOG, (errmsg("webhook_outbox resumes sending")));
+}
+
+/* All that a cycle has to do was done. */
+void
+wo_settle_unblock(WoDispatcher *d)
+{
+	if (!d->is_blocked)
+		return;
+	d->is_blocked = false;
+	say_resumed(d);
 }
 
 /* Writes; false when the server cannot write now, or not the rollup. */
@@ -466,6 +511,7 @@ wo_settle_set_back(WoDispatcher *d)
 {
 	first_pending_at = Min(first_pending_at, d->now);
 	retry_at = Min(retry_at, d->now + STUCK_RETRY_US);
+	d->unblock_at = Min(d->unblock_at, d->now + BLOCKED_RETRY_US);
 	parked_at = Min(parked_at, d->now);
 	d->reader->saved_at = Min(d->reader->saved_at, d->now);
 }
@@ -505,6 +551,9 @@ wo_settle_record(WoDispatcher *d, bool is_last)
 	d->now >= wo_settle_deadline() ||
 	(is_last && wo_settle_has_pending());
 
+	/* At the end nothing is left to wait for. */
+	if (is_last && d->is_stopping)
+		retry_at = 0;
 	if (d->now < retry_at || (!is_due && !with_cursor && !with_rollup))
 		return;
 	if (n_pending > 0)
@@ -520,7 +569,8 @@ wo_settle_record(WoDispatcher *d, bool is_last)
 	wo_reader_settle(d->reader);
 	retry_at = 0;
 	if (d->is_stuck)
-		ereport(LOG,
-				(errmsg("webhook_outbox records attempts again and resumes sending")));
-	d->is_stuck = false;
+	{
+		d->is_stuck = false;
+		say_resumed(d);
+	}
 }

@@ -69,8 +69,12 @@ static const char *const session_settings[][2] = {
 	{"statement_timeout", "0"},
 	{"transaction_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
-	/* A table that an operator has locked must not hang a worker. */
-	{"lock_timeout", "1000"},
+
+	/*
+	 * A table that an operator has locked must not hang a worker; less than
+	 * deadlock_timeout, so that a deadlock is ours to break.
+	 */
+	{"lock_timeout", "500"},
 	/* Lost in a crash, a record is an attempt made twice: see P3. */
 	{"synchronous_commit", "off"},
 	{"jit", "off"},
