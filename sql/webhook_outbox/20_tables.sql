@@ -76,7 +76,8 @@ CREATE TABLE webhook_outbox.endpoint_secret (
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   expires_at  timestamptz
 );
-CREATE INDEX ON webhook_outbox.endpoint_secret (endpoint_id);
+-- secret_id too: else a plan made without statistics walks all keys backwards to find the newest of one endpoint
+CREATE INDEX ON webhook_outbox.endpoint_secret (endpoint_id, secret_id);
 COMMENT ON TABLE webhook_outbox.endpoint_secret IS 'keys that sign; readable by the owner of the extension alone';
 COMMENT ON COLUMN webhook_outbox.endpoint_secret.secret_id IS 'the newest key of an endpoint has the highest';
 COMMENT ON COLUMN webhook_outbox.endpoint_secret.endpoint_id IS 'whose key it is';

@@ -91,7 +91,9 @@ CREATE FUNCTION webhook_outbox.create_endpoint(
         success_objective numeric        DEFAULT NULL,
         latency_objective interval       DEFAULT NULL,
         proxy           text             DEFAULT NULL)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Triggers and foreign keys keep the plans that they made when the tables were empty: ten thousand calls in one
+-- transaction took 34 seconds of sequential scans, and take 3 without.
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
   -- SQL and not PL/pgSQL: an error's context then names this function and does not quote it
   WITH made AS (
