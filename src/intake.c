@@ -207,6 +207,8 @@ drop_deleted(void)
 	ListCell   *cell;
 	List	   *gone = NIL;
 
+	if (!wo_router_has_deleted())
+		return;
 	foreach(cell, wo_router_endpoints())
 	{
 		WoEndpoint *endpoint = lfirst(cell);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * router.c
- *	  Which endpoints get an event: configuration, and matching.
+ *	  Which endpoints get an event: their configuration.  See also route.c.
  *
  * Endpoints are loaded under the snapshot that a window of events ends with,
  * before the window is routed, so that an event reaches every endpoint that
@@ -10,17 +10,14 @@
  * rejected: between a commit's becoming visible and its callback there is no
  * moment at which such a counter is right, and COMMIT PREPARED calls nothing.
  *
- * What matches a (type, tenant) is worked out once and remembered, so that an
- * event costs one look-up with ten thousand endpoints too.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
-#include "common/hashfn.h"
 #include "headers.h"
 #include "request.h"
+#include "route.h"
 #include "router.h"
 #include "txn.h"
 #include "utils/array.h"
@@ -30,29 +27,17 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The memory of matches is dropped when it grows beyond this. */
-#define MAX_ROUTES			10000
-#define MAX_LABEL_LEN		255 /* of a type or tenant, in bytes */
-#define ROUTE_KEY_LEN		(2 * (MAX_LABEL_LEN + 1))
-
 typedef struct EndpointEntry
 {
 	int64		endpoint_id;	/* hash key */
 	WoEndpoint *endpoint;
 } EndpointEntry;
 
-typedef struct Route
-{
-	char		key[ROUTE_KEY_LEN]; /* hash key: type, NUL, tenant */
-	List	   *endpoints;
-} Route;
-
 static MemoryContext router_context;
-static MemoryContext route_context;
 static HTAB *endpoint_table;
-static HTAB *route_table;
 static List *endpoints = NIL;
 static List *deleted = NIL;		/* of WoDeleted */
+static int	n_deleted = 0;		/* endpoints that are, and were not dropped */
 static List *seen_changes = NIL;	/* of int64 *: to forget at once */
 
 #define LOAD_SQL(where) \
@@ -92,19 +77,6 @@ static WoStatement forget_changes = {
 	1, forget_types, NULL
 };
 
-static void
-reset_routes(void)
-{
-	HASHCTL		ctl;
-
-	MemoryContextReset(route_context);
-	ctl.keysize = ROUTE_KEY_LEN;
-	ctl.entrysize = sizeof(Route);
-	ctl.hcxt = route_context;
-	route_table = hash_create("webhook_outbox routes", 256, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
 /* Makes an empty router.  Called once, when the dispatcher starts. */
 void
 wo_router_create(MemoryContext context)
@@ -113,14 +85,12 @@ wo_router_create(MemoryContext context)
 
 	router_context = AllocSetContextCreate(context, "webhook_outbox endpoints",
 										   ALLOCSET_DEFAULT_SIZES);
-	route_context = AllocSetContextCreate(context, "webhook_outbox routes",
-										  ALLOCSET_DEFAULT_SIZES);
 	ctl.keysize = sizeof(int64);
 	ctl.entrysize = sizeof(EndpointEntry);
 	ctl.hcxt = router_context;
 	endpoint_table = hash_create("webhook_outbox endpoints", 256, &ctl,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	reset_routes();
+	wo_route_create(context);
 }
 
 /* Returns the endpoint with this number; NULL when there is none. */
@@ -262,6 +232,7 @@ take_endpoint(uint64 row, uint64 first_window)
 	set_patterns(endpoint, row, 4);
 	endpoint->tenant = wo_txn_utf8(row, 5);
 	endpoint->is_enabled = DatumGetBool(wo_txn_value(row, 6, &isnull));
+	n_deleted -= endpoint->is_deleted;
 	endpoint->is_deleted = false;
 	set_schedule(endpoint, row, 10);
 	endpoint->jitter = DatumGetFloat8(wo_txn_value(row, 11, &isnull));
@@ -293,6 +264,7 @@ note_deleted(int64 change_id, uint64 row, uint64 last_window)
 	set_patterns(endpoint, row, 5);
 	endpoint->tenant = wo_txn_utf8(row, 6);
 	MemoryContextSwitchTo(caller);
+	n_deleted += !endpoint->is_deleted;
 	endpoint->is_deleted = true;
 	endpoint->is_enabled = false;
 	endpoint->deleted_xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
@@ -364,13 +336,13 @@ wo_router_load(bool everything, TimestampTz now, uint64 window)
 		return false;
 	changed = palloc(Max(n_rows, 1) * sizeof(Datum));
 	n_changed = note_changes(n_rows, changed, window);
-	reset_routes();				/* now, for the next query may fail */
+	wo_route_reset();			/* now, for the next query may fail */
 	args[0] = TimestampTzGetDatum(now);
 	args[1] = wo_txn_array(changed, NULL, n_changed, INT8OID);
 	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);
 	for (uint64 row = 0; row < n_rows; row++)
 		take_endpoint(row, everything ? 0 : window);
-	reset_routes();
+	wo_route_reset();
 	return true;
 }
 
@@ -445,7 +417,7 @@ wo_router_forgotten(uint64 read_windows)
 		pfree(entry);
 		deleted = foreach_delete_current(deleted, cell);
 	}
-	reset_routes();
+	wo_route_reset();
 }
 
 /* Endpoints that are deleted and may still be owed events: of WoDeleted. */
@@ -453,6 +425,13 @@ List *
 wo_router_deleted(void)
 {
 	return deleted;
+}
+
+/* Is any endpoint in memory deleted? */
+bool
+wo_router_has_deleted(void)
+{
+	return n_deleted > 0;
 }
 
 /* All endpoints in memory, deleted ones too until they are dropped. */
@@ -469,49 +448,15 @@ wo_router_drop(WoEndpoint *endpoint)
 	Assert(endpoint->is_deleted && endpoint->n_in_flight == 0);
 	hash_search(endpoint_table, &endpoint->endpoint_id, HASH_REMOVE, NULL);
 	endpoints = list_delete_ptr(endpoints, endpoint);
+	n_deleted--;
 	MemoryContextDelete(endpoint->config_context);
 	pfree(endpoint);
-	reset_routes();
-}
-
-static List *
-find_matches(const WoEvent *event)
-{
-	List	   *matches = NIL;
-	ListCell   *cell;
-
-	foreach(cell, endpoints)
-	{
-		WoEndpoint *endpoint = lfirst(cell);
-
-		if (wo_endpoint_wants(endpoint, event->type, event->tenant))
-			matches = lappend(matches, endpoint);
-	}
-	return matches;
+	wo_route_reset();
 }
 
 /* Returns the endpoints that asked for it; valid until the next load. */
 List *
 wo_router_match(const WoEvent *event)
 {
-	char		key[ROUTE_KEY_LEN];
-	size_t		type_len = strlen(event->type);
-	bool		found;
-	Route	   *route;
-	MemoryContext caller;
-
-	memset(key, 0, ROUTE_KEY_LEN);
-	memcpy(key, event->type, Min(type_len, MAX_LABEL_LEN));
-	if (event->tenant &&
-		strlcpy(key + type_len + 1, event->tenant,
-				MAX_LABEL_LEN + 1) > MAX_LABEL_LEN)
-		return find_matches(event); /* grew when converted to UTF-8 */
-	if (hash_get_num_entries(route_table) > MAX_ROUTES)
-		reset_routes();
-	route = hash_search(route_table, key, HASH_ENTER, &found);
-	caller = MemoryContextSwitchTo(route_context);
-	if (!found)
-		route->endpoints = find_matches(event);
-	MemoryContextSwitchTo(caller);
-	return route->endpoints;
+	return wo_route_match(event, endpoints);
 }

@@ -30,6 +30,7 @@ extern WoEndpoint *wo_router_find(int64 endpoint_id);
 extern List *wo_router_match(const WoEvent *event);
 extern List *wo_router_endpoints(void);
 extern List *wo_router_deleted(void);
+extern bool wo_router_has_deleted(void);
 extern void wo_router_drop(WoEndpoint *endpoint);
 
 #endif							/* WO_ROUTER_H */

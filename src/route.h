@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.h
+ *	  Which endpoints an event matches.
+ *
+ * Layer 2.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WO_ROUTE_H
+#define WO_ROUTE_H
+
+#include "endpoint.h"
+#include "event.h"
+
+extern void wo_route_create(MemoryContext context);
+extern void wo_route_reset(void);
+extern List *wo_route_match(const WoEvent *event, List *endpoints);
+
+#endif							/* WO_ROUTE_H */
