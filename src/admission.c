@@ -8,6 +8,14 @@
  * last slots away from the others, and a single busy one gets half of all
  * without a setting.
  *
+ * That is not enough when many are dead, each with requests that hang: before
+ * anything is known of them they would hold all slots, one taking what the
+ * others left.  So slots are set aside by pace.  Endpoints that do not answer
+ * share a half of all slots, and each leaves seven of eight to the rest of
+ * them; those that were not asked yet may take some more, but a few each;
+ * those that answer slowly more still; and a quarter is for the quick ones
+ * alone, whose slots come free within milliseconds.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,6 +26,12 @@
 
 /* An endpoint hands over so many before the next one has its turn. */
 #define QUANTUM				16
+
+/* Of an endpoint that was never asked so many requests are made at once. */
+#define NEW_IN_FLIGHT		4
+
+/* A silent endpoint may hold 1 of so many slots that are free for such. */
+#define SILENT_SHARE		8
 
 /* Puts an endpoint at the end of the line, if it could send. */
 void
@@ -39,15 +53,15 @@ wo_admission_forget(WoEndpoint *endpoint)
 	endpoint->is_ready = false;
 }
 
-static void
-hand_over(WoDispatcher *d, WoDelivery *delivery, int sender)
+/* How many requests an endpoint of this pace may have under way. */
+static int
+share_of_slots(WoPace pace)
 {
-	uint32		generation;
-	uint32		slot = wo_flight_start(delivery, sender, d->now, &generation);
+	int			n_free = wo_flight_n_free(pace);
 
-	delivery->is_in_flight = true;
-	wo_senders_send(sender, delivery->endpoint, slot, generation,
-					&delivery->log->event);
+	if (pace == WO_PACE_SILENT || pace == WO_PACE_NEW)
+		n_free = (n_free + SILENT_SHARE - 1) / SILENT_SHARE;
+	return pace == WO_PACE_NEW ? Min(n_free, NEW_IN_FLIGHT) : n_free;
 }
 
 /* Sends a quantum from one endpoint; false: no sender can take more. */
@@ -56,17 +70,21 @@ send_quantum(WoDispatcher *d, WoEndpoint *endpoint)
 {
 	for (int i = 0; i < QUANTUM; i++)
 	{
-		WoDelivery *delivery;
+		WoPace		pace = wo_endpoint_pace(endpoint, d->now);
 		int			sender = wo_senders_pick(endpoint);
+		WoDelivery *delivery;
+		uint32		slot;
+		uint32		generation;
 
 		if (sender < 0)
 			return false;
-		delivery = wo_endpoint_admit(endpoint, Max(wo_flight_n_free(), 1));
+		delivery = wo_endpoint_admit(endpoint, share_of_slots(pace), d->now);
 		if (delivery == NULL)
 			return true;
-		hand_over(d, delivery, sender);
-		if (wo_flight_n_free() == 0)
-			return true;
+		slot = wo_flight_start(delivery, sender, pace, d->now, &generation);
+		delivery->is_in_flight = true;
+		wo_senders_send(sender, endpoint, slot, generation,
+						&delivery->log->event);
 	}
 	return true;
 }
@@ -83,7 +101,7 @@ wo_admission_run(WoDispatcher *d)
 		return;
 	dlist_foreach(iter, &d->ready)
 		n_ready++;
-	while (!dlist_is_empty(&d->ready) && wo_flight_n_free() > 0 &&
+	while (!dlist_is_empty(&d->ready) && wo_flight_n_free(WO_PACE_QUICK) > 0 &&
 		   n_blocked < n_ready)
 	{
 		WoEndpoint *endpoint = dlist_head_element(WoEndpoint, ready_node,

@@ -19,6 +19,8 @@
 
 /* Requests are quick that take less, and the mean forgets so much of each. */
 #define QUICK_MS			20.0f
+#define SLOW_MS				1000.0f /* and slow that take as much */
+#define SILENT_US			USECS_PER_SEC	/* without an end: none will come */
 #define RECENT_SHARE		0.05f
 
 /* Returns an endpoint without configuration, in the current context. */
@@ -28,6 +30,7 @@ wo_endpoint_create(int64 endpoint_id)
 	WoEndpoint *endpoint = palloc0(sizeof(WoEndpoint));
 
 	endpoint->endpoint_id = endpoint_id;
+	endpoint->is_new = true;
 	endpoint->recent_ms = QUICK_MS; /* until it has proved quick */
 	for (int i = 0; i < WO_N_LANES; i++)
 	{
@@ -118,7 +121,7 @@ wo_endpoint_can_send(const WoEndpoint *endpoint, int limit)
  * endpoint; NULL when none may.  The caller sends it, and releases it later.
  */
 WoDelivery *
-wo_endpoint_admit(WoEndpoint *endpoint, int limit)
+wo_endpoint_admit(WoEndpoint *endpoint, int limit, TimestampTz now)
 {
 	const WoLane *lane = next_lane(endpoint, limit);
 	WoDelivery *delivery;
@@ -128,22 +131,43 @@ wo_endpoint_admit(WoEndpoint *endpoint, int limit)
 	delivery = dlist_head_element(WoDelivery, queue_node,
 								  (dlist_head *) &lane->queue);
 	wo_endpoint_unqueue(delivery);
-	endpoint->n_in_flight++;
+	if (endpoint->n_in_flight++ == 0)
+		endpoint->asked_at = now;
 	if (delivery->is_retry)
 		endpoint->n_retries_in_flight++;
 	return delivery;
 }
 
-/* Gives back the slot of a delivery whose attempt has ended. */
+/* Gives back the slot of a delivery whose attempt has ended like this. */
 void
 wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery,
-					float total_ms)
+					const WoResult *result, TimestampTz now)
 {
-	endpoint->recent_ms += (total_ms - endpoint->recent_ms) * RECENT_SHARE;
+	endpoint->recent_ms += (result->total_ms - endpoint->recent_ms) *
+		(endpoint->is_new ? 1 : RECENT_SHARE);
+	endpoint->is_new = false;
+	endpoint->asked_at = now;
+	endpoint->is_silent = result->outcome != WO_DELIVERED &&
+		result->outcome != WO_HTTP_ERROR;
 	Assert(endpoint->n_in_flight > 0);
 	endpoint->n_in_flight--;
 	if (delivery->is_retry)
 		endpoint->n_retries_in_flight--;
+}
+
+/*
+ * Tells how long it is likely to keep a slot.  Whoever does not answer is
+ * known for it long before the first request to it has timed out.
+ */
+WoPace
+wo_endpoint_pace(const WoEndpoint *endpoint, TimestampTz now)
+{
+	if (endpoint->is_silent || (endpoint->n_in_flight > 0 &&
+								now - endpoint->asked_at > SILENT_US))
+		return WO_PACE_SILENT;
+	if (endpoint->is_new)
+		return WO_PACE_NEW;
+	return endpoint->recent_ms < SLOW_MS ? WO_PACE_QUICK : WO_PACE_SLOW;
 }
 
 /* Must a new event wait in the table, behind rows that are due already? */

@@ -23,6 +23,17 @@ typedef enum WoLaneKind
 
 #define WO_N_LANES			2
 
+/* How long an endpoint keeps its slots; see admission.c. */
+typedef enum WoPace
+{
+	WO_PACE_QUICK,
+	WO_PACE_SLOW,				/* answers late */
+	WO_PACE_NEW,				/* has not been asked */
+	WO_PACE_SILENT				/* does not answer */
+} WoPace;
+
+#define WO_N_PACES			(WO_PACE_SILENT + 1)
+
 typedef struct WoLane
 {
 	dlist_head	queue;			/* deliveries that wait for a slot */
@@ -58,6 +69,9 @@ typedef struct WoEndpoint
 	int			n_in_flight;
 	int			n_retries_in_flight;
 	float		recent_ms;		/* what requests took of late */
+	TimestampTz asked_at;		/* since when an end is awaited */
+	bool		is_new;			/* no request has ended */
+	bool		is_silent;		/* the last one got no answer */
 	bool		is_ready;		/* ready_node is linked */
 	dlist_node	ready_node;		/* in the dispatcher's list of who can send */
 	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */
@@ -66,9 +80,12 @@ typedef struct WoEndpoint
 extern WoEndpoint *wo_endpoint_create(int64 endpoint_id);
 extern void wo_endpoint_enqueue(WoEndpoint *endpoint, WoDelivery *delivery);
 extern void wo_endpoint_unqueue(WoDelivery *delivery);
-extern WoDelivery *wo_endpoint_admit(WoEndpoint *endpoint, int limit);
+extern WoDelivery *wo_endpoint_admit(WoEndpoint *endpoint, int limit,
+									 TimestampTz now);
 extern void wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery,
-								float total_ms);
+								const WoResult *result, TimestampTz now);
+extern WoPace wo_endpoint_pace(const WoEndpoint *endpoint,
+							   TimestampTz now);
 extern bool wo_endpoint_can_send(const WoEndpoint *endpoint, int limit);
 extern bool wo_endpoint_has_backlog(const WoEndpoint *endpoint,
 									TimestampTz now);

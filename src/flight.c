@@ -17,6 +17,15 @@ static WoFlight *flights = NULL;
 static int	n_allocated = 0;	/* length of flights */
 static int	n_allowed = 0;		/* how many may be used at once */
 static int	n_used = 0;
+static int	n_used_by[WO_N_PACES];	/* the same, by pace */
+
+/* Of all slots so many eighths are kept from a pace and those behind it. */
+static const int kept_eighths[WO_N_PACES] = {
+	[WO_PACE_QUICK] = 0,
+	[WO_PACE_SLOW] = 2,
+	[WO_PACE_NEW] = 3,
+	[WO_PACE_SILENT] = 4
+};
 static int	first_free = -1;
 
 /* Called once, before wo_flight_resize. */
@@ -48,11 +57,22 @@ wo_flight_resize(int n_slots)
 	MemoryContextSwitchTo(caller);
 }
 
-/* How many more may be started now. */
+/* How many more may be started now for endpoints of such a pace. */
 int
-wo_flight_n_free(void)
+wo_flight_n_free(WoPace pace)
 {
-	return Max(n_allowed - n_used, 0);
+	int			n_free = n_allowed - n_used;
+	int			n = 0;
+
+	/* each pace has its share of the slots, and so has it with all behind it */
+	for (int i = WO_N_PACES - 1; i >= (int) WO_PACE_QUICK; i--)
+	{
+		n += n_used_by[i];
+		if (i <= (int) pace)
+			n_free = Min(n_free, n_allowed -
+						 n_allowed * kept_eighths[i] / 8 - n);
+	}
+	return Max(n_free, 0);
 }
 
 int
@@ -63,8 +83,8 @@ wo_flight_n_used(void)
 
 /* Gives a delivery a slot; there must be a free one. */
 uint32
-wo_flight_start(WoDelivery *delivery, int sender, TimestampTz now,
-				uint32 *generation)
+wo_flight_start(WoDelivery *delivery, int sender, WoPace pace,
+				TimestampTz now, uint32 *generation)
 {
 	int			slot = first_free;
 	WoFlight   *flight = &flights[slot];
@@ -73,6 +93,8 @@ wo_flight_start(WoDelivery *delivery, int sender, TimestampTz now,
 	first_free = flight->next_free;
 	flight->delivery = delivery;
 	flight->sender = sender;
+	flight->pace = pace;
+	n_used_by[pace]++;
 	flight->handed_at = now;
 	*generation = ++flight->generation;
 	n_used++;
@@ -90,6 +112,7 @@ wo_flight_end(uint32 slot, uint32 generation)
 		return NULL;
 	delivery = flights[slot].delivery;
 	flights[slot].delivery = NULL;
+	n_used_by[flights[slot].pace]--;
 	flights[slot].next_free = first_free;
 	first_free = slot;
 	n_used--;

@@ -201,7 +201,7 @@ handle_result(WoDispatcher *d, const WoResult *result)
 	if (delivery == NULL)
 		return;
 	delivery->is_in_flight = false;
-	wo_endpoint_release(delivery->endpoint, delivery, result->total_ms);
+	wo_endpoint_release(delivery->endpoint, delivery, result, d->now);
 	wo_admission_make_ready(d, delivery->endpoint);
 	record = add_record(d, delivery);
 	take_result(record, result);
