@@ -14,8 +14,10 @@
  * survive the crash that it causes, and cause the next.
  *
  * Actions: kill (SIGKILL), immediate (an immediate stop of the server, and
- * not one step further), exit (as if by FATAL), error (as if by ERROR), stop
- * (SIGSTOP; the test lets it go on).
+ * not one step further), flushed (the same after all that was committed has
+ * been flushed: else what the process committed last is lost with it, for it
+ * does not wait for the disk), exit (as if by FATAL), error (as if by ERROR),
+ * stop (SIGSTOP; the test lets it go on).
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +31,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -95,8 +98,11 @@ act(const char *point, const char *action)
 		kill(MyProcPid, SIGKILL);
 		wait_for_death();
 	}
-	else if (strcmp(action, "immediate") == 0)
+	else if (strcmp(action, "immediate") == 0 ||
+			 strcmp(action, "flushed") == 0)
 	{
+		if (strcmp(action, "flushed") == 0)
+			XLogFlush(GetXLogInsertRecPtr());
 		kill(PostmasterPid, SIGQUIT);
 		wait_for_death();
 	}

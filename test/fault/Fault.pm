@@ -325,7 +325,7 @@ sub wait_reached
 	return 1;
 }
 
-# Strikes at a point: kill, immediate or exit. The trigger, if any, is called once
+# Strikes at a point: kill, immediate, flushed or exit (src/fault.c). The trigger, if any, is called once
 # the point is armed. Returns nothing when nobody has come there.
 sub strike_at
 {
@@ -339,7 +339,7 @@ sub strike_at
 		$self->wait_reached or return;
 		$self->wait_for("recovery after $point", sub { $self->n_recoveries > $n_before })
 		  if $action eq 'kill';
-		$self->start_again if $action eq 'immediate';
+		$self->start_again if $action =~ /^(?:immediate|flushed)$/;
 		return $point;
 	});
 }

@@ -98,12 +98,12 @@ my @strikes = (
 	(map { my $point = $_;
 		map { my $action = $_;
 			[ "$action at $point", sub { $world->strike_at($point, $action, $point{$point}) } ]
-		} qw(kill immediate exit) } (sort keys %point) x $n{round}),
+		} qw(kill immediate flushed exit) } (sort keys %point) x $n{round}),
 	# the short form has those that most depends on
 	$n{round} ? () : map { my ($point, $action) = @$_;
 		[ "$action at $point", sub { $world->strike_at($point, $action) } ] }
 	  [ before_flush => 'immediate' ], [ mid_send => 'immediate' ],
-	  [ mid_record => 'kill' ], [ after_record => 'kill' ]);
+	  [ mid_record => 'kill' ], [ after_record => 'flushed' ]);
 @strikes = map { splice @strikes, rand @strikes, 1 } 1 .. @strikes;
 
 # ---- the run
