@@ -1,5 +1,18 @@
 -- A copy of a database sends nothing until somebody says that it should.
 
+CREATE FUNCTION webhook_outbox.is_copy() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT count(*) <> 1
+         OR bool_or((c.system_identifier, c.database_id, c.instance_id) IS DISTINCT FROM
+                    (s.system_identifier, d.oid, coalesce(current_setting('webhook_outbox.instance_id', true), '')))
+  FROM webhook_outbox.claim c, pg_control_system() s, pg_database d
+  WHERE d.datname = current_database();
+END;
+COMMENT ON FUNCTION webhook_outbox.is_copy() IS
+  'whether this database is a copy of one that delivers, and has to call nobody: as the dispatcher judges it (claim.c)';
+REVOKE ALL ON FUNCTION webhook_outbox.is_copy() FROM PUBLIC;
+
 CREATE FUNCTION webhook_outbox.resume_delivery() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -8,12 +21,7 @@ DECLARE
 BEGIN
   PERFORM webhook_outbox.require_workers();
   LOCK TABLE webhook_outbox.claim IN SHARE ROW EXCLUSIVE MODE;
-  IF (SELECT count(*) = 1 FROM webhook_outbox.claim) AND NOT EXISTS (
-                 SELECT FROM webhook_outbox.claim c
-                 WHERE (c.system_identifier, c.database_id, c.instance_id) IS DISTINCT FROM
-                       ((SELECT s.system_identifier FROM pg_control_system() s),
-                        (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
-                        current_setting('webhook_outbox.instance_id'))) THEN
+  IF NOT webhook_outbox.is_copy() THEN
     RETURN 0;
   END IF;
 

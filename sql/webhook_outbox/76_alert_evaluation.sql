@@ -264,7 +264,7 @@ BEGIN
   IF v_change IS NOT NULL THEN
     PERFORM webhook_outbox.record_alert_change(v_new, v_change, v_reason, p_at);
   END IF;
-  IF v_change = 'resolved' AND v_new.is_announced THEN
+  IF v_change = 'resolved' AND v_new.is_announced AND NOT webhook_outbox.is_copy() THEN
     PERFORM webhook_outbox.announce_alert(v_new, 'resolved', v_reason, p_at);
   END IF;
   IF v_new.state IS NULL OR v_change = 'resolved' THEN
@@ -302,6 +302,10 @@ BEGIN
   END LOOP;
   PERFORM webhook_outbox.evaluate_incidents(evaluate_alerts.at);
 
+  -- a copy calls nobody; what still fires when it is to deliver is told then
+  IF webhook_outbox.is_copy() THEN
+    RETURN v_changes;
+  END IF;
   -- after the incidents, so that the message can name its own
   FOR v_old IN
     SELECT s.* FROM webhook_outbox.alert_state s

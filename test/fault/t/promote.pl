@@ -226,7 +226,7 @@ sub wait_for_standby
 
 my $url = $world->receiver->url('');
 for my $row (split /\n/, $node{a}->safe_psql('postgres',
-		'SELECT url, secret FROM webhook_outbox.endpoint NATURAL JOIN webhook_outbox.endpoint_secret'))
+		'SELECT url, secret FROM webhook_outbox.endpoint JOIN webhook_outbox.endpoint_secret USING (endpoint_id)'))
 {
 	my ($path, $secret) = split /\|/, $row;
 	$_->secrets($path, $secret) for values %outside;
