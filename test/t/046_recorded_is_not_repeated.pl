@@ -12,7 +12,7 @@ my $receiver = start_receiver();
 my $node = start_node(conf => "webhook_outbox.window_events = 1000000\n"
 	  . 'webhook_outbox.window_size = 1GB');
 create_endpoint($node, $receiver, 'held', '/hold',
-	event_types => "'{order.held}'");
+	event_types => "'{order.held}'", timeout => "'5 minutes'");
 create_endpoint($node, $receiver, 'well', '/well',
 	event_types => "'{order.created}'", max_in_flight => 256);
 

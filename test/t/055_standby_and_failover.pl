@@ -45,13 +45,13 @@ for my $call (
 }
 
 $node->stop('immediate');
+$receiver->script('/flaky', { status => 200 });
 $standby->promote;
 publish($standby, 'order.created');
 $receiver->wait_for('/well', 6, 'promoted, it delivers');
 $standby->safe_psql('postgres',
 	"SELECT webhook_outbox.resume_endpoint('paused')");
 $receiver->wait_for('/paused', 6, 'also what waited on the primary');
-$receiver->script('/flaky', { status => 200 });
 $standby->safe_psql('postgres',
 	"SELECT webhook_outbox.redeliver('$_', 'flaky')")
   for @ids;
