@@ -8,19 +8,30 @@
 # closing lines sum up all of it. A FILE.pl is one TAP test, for use while working
 # on it.
 #
+# Suites that need root, a mirror of Debian and minutes, run before the others
+# (test/lib/majors.sh):
+#   majors    regress, isolation and some TAP tests on PostgreSQL 17 and 18
+#   cassert   everything on PostgreSQL 15 with assertions
+#   asan      the same, with AddressSanitizer and UndefinedBehaviorSanitizer
+#
 # Settings (environment): COPT (compiler flags, default -DUSE_ASSERT_CHECKING),
 # PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, FAULTS (which scenarios of test/fault/t;
 # default all), FAULT_SHORT (1, the default, for short ones; make fault runs them
-# long), those of test/fault/Fault.pm and of test/lib/setup.sh.
+# long), MAJORS (servers instead of 17 and 18), MAJORS_TESTS (suites and files for
+# the three suites that make a server, or "all"), and those of
+# test/fault/Fault.pm, test/lib/majors.sh and test/lib/setup.sh.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . test/lib/setup.sh
+. test/lib/majors.sh
 
 COPT="${COPT:--DUSE_ASSERT_CHECKING} -DWO_FAULT_POINTS"
 files=()
 packages=()
 wanted=()
+majors=()
+majors_tests=()
 [ $# -gt 0 ] || set -- regress isolation tap fault fuzz
 for suite in "$@"; do
 	case $suite in
@@ -49,6 +60,16 @@ for suite in "$@"; do
 			wanted+=(chromium)
 			files+=(test/t/[0-9]*.pl)
 			;;
+		majors)
+			wanted+=(mmdebstrap)
+			read -ra majors <<<"${MAJORS:-17 18}"
+			majors_tests=("${WO_MAJORS_SOME[@]}")
+			;;
+		cassert | asan)
+			wanted+=(bison flex zlib1g-dev)
+			majors=("$([ "$suite" = asan ] && echo 15san || echo 15c)")
+			majors_tests=(regress isolation tap)
+			;;
 		*pg_cron.pl)
 			packages+=(postgresql-NN-cron)
 			files+=("$suite")
@@ -62,7 +83,7 @@ for suite in "$@"; do
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;
-		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fault, fuzz or a file" ;;
+		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fault, fuzz, majors, cassert, asan or a file" ;;
 	esac
 done
 
@@ -76,15 +97,26 @@ else
 fi
 
 cd "$WO_TREE" || exit 1
+wo_run mkdir -p tmp_check tmp
+if [ ${#majors[@]} -gt 0 ]; then
+	case ${MAJORS_TESTS:-} in
+		'') ;;
+		all) majors_tests=(regress isolation tap) ;;
+		*) read -ra majors_tests <<<"$MAJORS_TESTS" ;;
+	esac
+	export WO_MAJORS=${majors[*]}
+	wo_check_on "${majors[@]}" -- "${majors_tests[@]}"
+	files+=(test/suite/majors.pl)
+fi
 # a test says which packages it wants unpacked: "# Unpacks: NAME..."
 mapfile -t unpacked < <(sed -n 's/^# Unpacks: //p' "${files[@]}" | tr ' ' '\n' | sort -u)
 [ ${#unpacked[@]} -eq 0 ] || wo_unpack_packages "${unpacked[@]}"
 regress=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress
 perl=$(dirname "$regress")/../perl
-wo_run mkdir -p tmp_check tmp
 # shellcheck disable=SC2086 # PROVE_FLAGS is a list
 wo_run env -u MAKEFLAGS -u MAKELEVEL PG_CONFIG="$PG_CONFIG" \
 	PATH="$("$PG_CONFIG" --bindir):$PATH" TESTDIR="$WO_TREE" \
+	TESTDATADIR="$WO_TREE/tmp_check" TESTLOGDIR="$WO_TREE/tmp_check/log" \
 	FAULT_SHORT="${FAULT_SHORT-1}" PG_REGRESS="$regress" PGPORT=65432 LC_ALL=C.UTF-8 TMPDIR="$WO_TREE/tmp" \
 	prove -I "$perl" -I test/t -I test/fault ${PROVE_FLAGS:-} "${files[@]}"
 rc=$?

@@ -23,7 +23,9 @@
 # is needed for it, and two checkouts can be tested at once.
 #
 # Settings (environment): PG_CONFIG (which PostgreSQL; default: the newest
-# that Debian has), COPT (compiler flags), WO_KEEP=1, TMPDIR.
+# that Debian has), COPT (compiler flags), WO_SERVER_UNDER (what servers are
+# started by, such as valgrind with its options), WO_OLD_PG_CONFIG (an older
+# PostgreSQL, which pg_upgrade is then tested from), WO_KEEP=1, TMPDIR.
 
 WO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -181,6 +183,22 @@ wo_copy_server() {
 	export PG_CONFIG
 }
 
+# Let the copied server run under another program. What initdb starts, and what
+# only asks it something, does not.
+wo_wrap_server() {
+	wo_run mv "$WO_BIN/postgres" "$WO_BIN/postgres.bare"
+	wo_run tee "$WO_BIN/postgres" >/dev/null <<END
+#!/bin/sh
+case \$1 in
+	--boot | --check | --single | --describe-config | -C | -V)
+		exec "$WO_BIN/postgres.bare" "\$@"
+		;;
+esac
+exec $WO_SERVER_UNDER "$WO_BIN/postgres.bare" "\$@"
+END
+	wo_run chmod 755 "$WO_BIN/postgres"
+}
+
 wo_build() {
 	local log=$WO_WORK/build.log
 	wo_run env -u MAKEFLAGS -u MAKELEVEL make -s -j"$(nproc)" -C "$WO_TREE" \
@@ -188,6 +206,20 @@ wo_build() {
 		cat "$log" >&2
 		wo_fail "the extension does not build"
 	}
+}
+
+# The same for an older server, in WO_OLD_SERVER.
+wo_set_up_old() {
+	local new_tree=$WO_TREE WO_WORK=$WO_WORK/old
+	local WO_TREE=$WO_WORK/tree WO_BIN PG_CONFIG=$WO_OLD_PG_CONFIG
+
+	WO_OLD_SERVER=$WO_WORK/root$(dirname "$("$PG_CONFIG" --bindir)")
+	export WO_OLD_SERVER
+	wo_run mkdir "$WO_WORK"
+	wo_run cp -r "$new_tree" "$WO_TREE"
+	wo_copy_server
+	wo_say "building with $("$PG_CONFIG" --version)"
+	wo_build
 }
 
 # Put into packages what the arguments of wo_setup stand for.
@@ -219,6 +251,8 @@ wo_setup() {
 	[ ${#packages[@]} -eq 0 ] || wo_need_packages "${packages[@]}"
 	wo_make_work
 	wo_copy_server
+	[ -z "${WO_SERVER_UNDER:-}" ] || wo_wrap_server
+	[ -z "${WO_OLD_PG_CONFIG:-}" ] || wo_set_up_old
 	wo_say "building with $("$PG_CONFIG" --version)"
 	wo_build
 }

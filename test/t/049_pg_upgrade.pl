@@ -1,5 +1,6 @@
 # A cluster that pg_upgrade made sends nothing until resume_delivery() is called
-# in it; then it goes on where the old one was.
+# in it; then it goes on where the old one was.  The old one is of an older
+# PostgreSQL, where there is one (WO_OLD_SERVER).
 # Plain SQL cannot show it: it takes two clusters.
 use strict;
 use warnings FATAL => 'all';
@@ -9,7 +10,7 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $old = start_node(name => 'old');
+my $old = start_node(name => 'old', install_path => $ENV{WO_OLD_SERVER});
 create_endpoint($old, $receiver, 'well', '/well');
 create_endpoint($old, $receiver, 'down', '/down',
 	retry_schedule => "'{1h}'");
@@ -24,13 +25,14 @@ my $waiting = publish($old, 'order.paid');
 $old->stop;
 
 my $new = start_node(name => 'new', start => 0);
-my $bin = $new->config_data('--bindir');
+my ($old_bin, $bin) = map { $_->config_data('--bindir') } $old, $new;
+note('from ' . $old->config_data('--version') . ' to ' . $new->config_data('--version'));
 chdir $PostgreSQL::Test::Utils::tmp_check
   or die "$PostgreSQL::Test::Utils::tmp_check: $!";
 command_ok(
 	[   'pg_upgrade', '--no-sync',
 		'-d', $old->data_dir, '-D', $new->data_dir,
-		'-b', $bin, '-B', $bin,
+		'-b', $old_bin, '-B', $bin,
 		'-s', $new->host, '-p', $old->port, '-P', $new->port ],
 	'pg_upgrade succeeds');
 $new->start;

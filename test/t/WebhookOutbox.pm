@@ -37,13 +37,15 @@ my $tick_us = 10_000;    # between looks at a condition
 
 # A server with the extension preloaded and created, which may send to
 # receivers on this machine.  Options: name, conf (more
-# lines of postgresql.conf), preload => 0, extension => 0, start => 0, and what
-# PostgreSQL::Test::Cluster's init takes (allows_streaming).
+# lines of postgresql.conf), preload => 0, extension => 0, start => 0,
+# install_path (of another PostgreSQL), and what PostgreSQL::Test::Cluster's init
+# takes (allows_streaming).
 sub start_node
 {
 	my (%option) = (name => 'main', preload => 1, extension => 1, start => 1,
 		conf => '', @_);
-	my $node = PostgreSQL::Test::Cluster->new($option{name});
+	my $node = PostgreSQL::Test::Cluster->new($option{name},
+		$option{install_path} ? (install_path => $option{install_path}) : ());
 	my %init = map { $_ => $option{$_} }
 	  grep { /^(allows_streaming|has_archiving|extra)$/ } keys %option;
 
