@@ -20,6 +20,7 @@
 #include "command.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
+#include "credentials.h"
 #include "dispatcher.h"
 #include "fault.h"
 #include "flight.h"
@@ -48,6 +49,7 @@ PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 
 #define PUBLISH_US			(USECS_PER_SEC / 4)
 #define RATE_US				USECS_PER_SEC
+#define REOPEN_US			USECS_PER_MINUTE
 
 /* So often is tried to start where a table is locked. */
 #define RECOVER_AGAIN_MS	250
@@ -151,6 +153,10 @@ state_name(const WoDispatcher *d)
 		return "not sending: this database is a copy, see resume_delivery()";
 	if (!wo_enabled)
 		return "not sending: webhook_outbox.enabled is off";
+	if (d->n_held_endpoints > 0)
+		return is_idle(d) ?
+			"idle, with endpoints whose secrets do not open: see last_error" :
+			"delivering, but not where secrets do not open: see last_error";
 	return is_idle(d) ? "idle" : "delivering";
 }
 
@@ -262,6 +268,8 @@ obey_reload(WoDispatcher *d)
 	wo_txn_forget_role();
 	wo_flight_resize(wo_max_in_flight);
 	d->must_check_claim = true; /* instance_id may be another */
+	wo_credentials_reopen(WO_REOPEN_ALL);	/* so may the key file */
+	d->wants |= WO_WANT_ENDPOINTS;
 	if (!wo_settings_want_database(database_name))
 		ShutdownRequestPending = true;
 }
@@ -317,6 +325,17 @@ may_deliver(const WoDispatcher *d)
 	return may_take_in(d) && !d->is_blocked;
 }
 
+/* What did not open for want of a key is tried again now and then. */
+static void
+reopen_held(WoDispatcher *d)
+{
+	if (d->n_held_endpoints == 0 || d->now < d->next_reopen_at)
+		return;
+	d->next_reopen_at = d->now + REOPEN_US;
+	wo_credentials_reopen(WO_REOPEN_HELD);
+	d->wants |= WO_WANT_ENDPOINTS;
+}
+
 /* Collects what commits have announced, and polls now and then. */
 static void
 notice_wants(WoDispatcher *d)
@@ -334,6 +353,7 @@ notice_wants(WoDispatcher *d)
 	if (!d->is_polling)
 		return;
 	d->wants |= WO_WANT_EVENTS;
+	reopen_held(d);
 	if (d->reader->reading)
 		d->wants |= WO_WANT_ENDPOINTS;	/* else a new window tells */
 	d->next_poll_at = d->now + wo_poll_interval * INT64CONST(1000);
@@ -413,7 +433,7 @@ read_clock(WoDispatcher *d)
 			(errmsg("webhook_outbox noticed that the clock was set back by %.1f s",
 					(before - d->now) / (double) USECS_PER_SEC)));
 	d->next_poll_at = d->next_look_at = d->next_maintenance_at = d->now;
-	d->next_load_at = d->next_publish_at = d->now;
+	d->next_load_at = d->next_publish_at = d->next_reopen_at = d->now;
 	d->must_look = true;
 	wo_settle_set_back(d);
 }

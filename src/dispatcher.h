@@ -41,6 +41,8 @@ typedef struct WoDispatcher
 	TimestampTz next_maintenance_at;
 	TimestampTz next_publish_at;	/* to shared memory, for worker_status */
 	bool		is_shown_idle;	/* the last publication said that */
+	int			n_held_endpoints;	/* their secrets do not open */
+	TimestampTz next_reopen_at; /* when that is tried again */
 	uint64		n_delivered;
 	uint64		n_failed;
 } WoDispatcher;

@@ -51,7 +51,9 @@ typedef struct WoEndpoint
 	char	   *name;
 	char	   *tenant;			/* NULL: events of every tenant */
 	List	   *patterns;		/* of char * */
-	bool		is_enabled;
+	bool		is_enabled;		/* and not held */
+	bool		is_sealed;		/* a secret or its headers are encrypted */
+	char	   *hold_reason;	/* why nothing can be sent; NULL: it can */
 	bool		is_deleted;		/* its deliveries become dead letters */
 	uint64		deleted_xid;	/* valid if is_deleted: lower ones were owed */
 	WoTarget	target;

@@ -14,6 +14,7 @@
 
 #include "backlog.h"
 #include "command.h"
+#include "credentials.h"
 #include "dispatcher.h"
 #include "fault.h"
 #include "ledger.h"
@@ -268,6 +269,8 @@ wo_intake_follow_changes(WoDispatcher *d)
 	if (!d->must_follow)
 		return;
 	bury_deleted(d);
+	d->n_held_endpoints = wo_credentials_tell_held(d->database,
+												   wo_router_endpoints());
 	refresh_line(d);
 	d->must_follow = false;
 }

@@ -15,7 +15,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
-#include "headers.h"
+#include "credentials.h"
 #include "request.h"
 #include "route.h"
 #include "router.h"
@@ -42,7 +42,9 @@ static List *seen_changes = NIL;	/* of int64 *: to forget at once */
 
 #define LOAD_SQL(where) \
 	"SELECT e.endpoint_id, e.name, e.url, e.event_types, e.tenant, " \
-	"e.enabled, e.body_format, e.headers, " \
+	"e.enabled, e.body_format, " \
+	"(SELECT h.headers FROM webhook_outbox.endpoint_header h " \
+	"WHERE h.endpoint_id = e.endpoint_id), " \
 	"(EXTRACT(epoch FROM e.timeout) * 1000)::integer, " \
 	"ARRAY(SELECT (EXTRACT(epoch FROM d) * 1000000)::bigint " \
 	"FROM unnest(e.retry_schedule) WITH ORDINALITY AS u(d, n) ORDER BY n), " \
@@ -164,45 +166,21 @@ set_schedule(WoEndpoint *endpoint, uint64 row, int column)
 }
 
 static void
-set_keys(WoTarget *target, uint64 row, int column)
-{
-	bool		isnull;
-	Datum		secrets = wo_txn_value(row, column, &isnull);
-	Datum	   *values;
-	Datum	   *expiries;
-
-	target->n_keys = 0;
-	if (isnull)
-		return;
-	target->n_keys = array_values(secrets, TEXTOID, -1, false, TYPALIGN_INT,
-								  &values);
-	array_values(wo_txn_value(row, column + 1, &isnull), TIMESTAMPTZOID, 8,
-				 FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &expiries);
-	for (int i = 0; i < target->n_keys; i++)
-	{
-		target->keys[i].secret = TextDatumGetCString(values[i]);
-		target->keys[i].expires_at = DatumGetTimestampTz(expiries[i]);
-	}
-}
-
-static void
 set_target(WoEndpoint *endpoint, uint64 row)
 {
 	WoTarget   *target = &endpoint->target;
 	bool		isnull;
-	Datum		headers = wo_txn_value(row, 8, &isnull);
 
 	target->endpoint_id = endpoint->endpoint_id;
 	target->url = wo_txn_utf8(row, 3);
 	if (!wo_request_format_by_name(wo_txn_text(row, 7), &target->format))
 		elog(ERROR, "endpoint \"%s\" has an unknown body format",
 			 endpoint->name);
-	target->headers = pstrdup(wo_headers_valid_text(DatumGetJsonbP(headers)));
 	target->timeout_ms = DatumGetInt32(wo_txn_value(row, 9, &isnull));
 	target->is_http2 = strcmp(wo_txn_text(row, 13), "2") == 0;
 	target->ca_pem = wo_txn_text(row, 14);
-	set_keys(target, row, 15);
 	target->proxy = wo_txn_text(row, 17);
+	wo_credentials_load(endpoint, row, 8, 15);
 }
 
 /* Makes sure that an endpoint has a context for its configuration. */
@@ -267,6 +245,7 @@ note_deleted(int64 change_id, uint64 row, uint64 last_window)
 	n_deleted += !endpoint->is_deleted;
 	endpoint->is_deleted = true;
 	endpoint->is_enabled = false;
+	endpoint->hold_reason = NULL;
 	endpoint->deleted_xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
 	entry->change_id = change_id;
 	entry->endpoint_id = endpoint_id;
@@ -332,16 +311,19 @@ wo_router_load(bool everything, TimestampTz now, uint64 window)
 
 	args[0] = ids_of_deleted();
 	n_rows = wo_txn_query(&find_changes, args, NULL, 0);
-	if (n_rows == 0 && !everything)
+	if (n_rows == 0 && !everything && !wo_credentials_must_reopen())
 		return false;
-	changed = palloc(Max(n_rows, 1) * sizeof(Datum));
+	changed = palloc((n_rows + list_length(endpoints) + 1) * sizeof(Datum));
 	n_changed = note_changes(n_rows, changed, window);
+	n_changed += wo_credentials_to_reopen(endpoints, changed + n_changed);
 	wo_route_reset();			/* now, for the next query may fail */
 	args[0] = TimestampTzGetDatum(now);
 	args[1] = wo_txn_array(changed, NULL, n_changed, INT8OID);
 	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);
+	wo_credentials_begin();
 	for (uint64 row = 0; row < n_rows; row++)
 		take_endpoint(row, everything ? 0 : window);
+	wo_credentials_end();
 	wo_route_reset();
 	return true;
 }

@@ -46,6 +46,7 @@ char	   *wo_proxy;
 int			wo_response_excerpt = 4096;
 char	   *wo_instance_id;
 char	   *wo_role;
+char	   *wo_secret_key_file;
 int			wo_senders = 1;
 int			wo_window_events = 10000;
 int			wo_window_size = 32 * 1024;
@@ -152,6 +153,11 @@ define_windows(void)
 							   "Name of this server, to tell a clone of the cluster by.",
 							   "A server with another one than delivery was claimed with does not deliver before resume_delivery() is called.",
 							   &wo_instance_id, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("webhook_outbox.secret_key_file",
+							   "File of the keys that secrets are encrypted with.",
+							   "Empty: secrets are stored as they are.",
+							   &wo_secret_key_file, "", PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	define_int("webhook_outbox.senders",
 			   "Sender processes per database.",
 			   "Each takes one of max_worker_processes.",

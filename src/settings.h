@@ -31,6 +31,7 @@ extern char *wo_proxy;			/* "": none */
 extern int	wo_response_excerpt;	/* bytes */
 extern char *wo_instance_id;	/* as the claim has it: see claim.c */
 extern char *wo_role;			/* "": the extension's owner */
+extern char *wo_secret_key_file;	/* "": secrets are stored in plain */
 extern int	wo_senders;
 extern int	wo_window_events;
 extern int	wo_window_size;		/* kB */

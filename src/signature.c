@@ -21,6 +21,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include "base64.h"
 #include "signature.h"
 
 #define HMAC_PREFIX			"whsec_"
@@ -35,8 +36,6 @@
 #define ED25519_LEN			64
 #define SECRET_MAX_LEN		64
 
-#define BASE64_LEN(n)		(((n) + 2) / 3 * 4)
-
 /* A secret with its text taken apart. */
 typedef struct Secret
 {
@@ -46,65 +45,10 @@ typedef struct Secret
 } Secret;
 
 static int
-base64_value(char c)
+decode(const char *text, Secret *secret)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
-}
-
-/*
- * Decode canonical base64; -1 when the text is none or does not fit.
- * Written here because OpenSSL's decoder takes white space and hides how
- * long the result is, and PostgreSQL's changed its signature in 18.
- */
-static int
-base64_decode(const char *text, unsigned char *out, int max_len)
-{
-	int			text_len = strlen(text);
-	int			n_pad = 0;
-	int			len = 0;
-
-	while (n_pad < 2 && n_pad < text_len && text[text_len - 1 - n_pad] == '=')
-		n_pad++;
-	if (text_len == 0 || text_len % 4 != 0 ||
-		text_len / 4 * 3 - n_pad > max_len)
-		return -1;
-
-	for (int i = 0; i < text_len; i += 4)
-	{
-		int			n_out = i + 4 == text_len ? 3 - n_pad : 3;
-		uint32		bits = 0;
-
-		for (int j = 0; j < 4; j++)
-		{
-			int			value = j <= n_out ? base64_value(text[i + j]) : 0;
-
-			if (value < 0)
-				return -1;
-			bits = bits << 6 | value;
-		}
-		/* bits that padding cuts off must be zero: one text per secret */
-		if ((bits & ((1 << (8 * (3 - n_out))) - 1)) != 0)
-			return -1;
-		for (int j = 0; j < n_out; j++)
-			out[len++] = bits >> (16 - 8 * j);
-	}
-	return len;
-}
-
-static void
-append_base64(StringInfo out, const unsigned char *bytes, int len)
-{
-	enlargeStringInfo(out, BASE64_LEN(len));
-	out->len += EVP_EncodeBlock((unsigned char *) out->data + out->len,
-								bytes, len);
+	return wo_base64_decode(text, strlen(text), secret->bytes,
+							SECRET_MAX_LEN);
 }
 
 /*
@@ -116,8 +60,7 @@ decode_secret(const char *text, Secret *secret)
 	if (strncmp(text, HMAC_PREFIX, strlen(HMAC_PREFIX)) == 0)
 	{
 		secret->is_ed25519 = false;
-		secret->len = base64_decode(text + strlen(HMAC_PREFIX),
-									secret->bytes, SECRET_MAX_LEN);
+		secret->len = decode(text + strlen(HMAC_PREFIX), secret);
 		if (secret->len < HMAC_MIN_LEN || secret->len > HMAC_MAX_LEN)
 			return "what follows whsec_ is not base64 of 24 to 64 bytes";
 		return NULL;
@@ -125,8 +68,7 @@ decode_secret(const char *text, Secret *secret)
 	if (strncmp(text, ED25519_PREFIX, strlen(ED25519_PREFIX)) == 0)
 	{
 		secret->is_ed25519 = true;
-		secret->len = base64_decode(text + strlen(ED25519_PREFIX),
-									secret->bytes, SECRET_MAX_LEN);
+		secret->len = decode(text + strlen(ED25519_PREFIX), secret);
 		if (secret->len != SEED_LEN && secret->len != SEED_LEN + PUBLIC_LEN)
 			return "what follows whsk_ is not base64 of a seed (32 bytes) or of a seed and its public key (64 bytes)";
 		return NULL;
@@ -253,7 +195,7 @@ sign_hmac(EVP_MAC_CTX *state, const char *prefix, Size prefix_len,
 		EVP_MAC_final(state, digest, &len, sizeof(digest)) != 1)
 		return false;
 	appendBinaryStringInfo(out, "v1,", 3);
-	append_base64(out, digest, SHA256_LEN);
+	wo_base64_append(out, digest, SHA256_LEN);
 	return true;
 }
 
@@ -284,7 +226,7 @@ sign_ed25519(EVP_PKEY *pkey, const char *prefix, Size prefix_len,
 	if (!is_signed)
 		return false;
 	appendBinaryStringInfo(out, "v1a,", 4);
-	append_base64(out, signature, ED25519_LEN);
+	wo_base64_append(out, signature, ED25519_LEN);
 	return true;
 }
 
@@ -378,7 +320,7 @@ wo_signature_new_secret(bool is_ed25519)
 
 	initStringInfo(&text);
 	appendStringInfoString(&text, is_ed25519 ? ED25519_PREFIX : HMAC_PREFIX);
-	append_base64(&text, secret.bytes, secret.len);
+	wo_base64_append(&text, secret.bytes, secret.len);
 	OPENSSL_cleanse(&secret, sizeof(secret));
 	return text.data;
 }
@@ -403,6 +345,6 @@ wo_signature_public_key(const char *text)
 		return NULL;
 	initStringInfo(&out);
 	appendStringInfoString(&out, ED25519_PUBLIC);
-	append_base64(&out, public_key, PUBLIC_LEN);
+	wo_base64_append(&out, public_key, PUBLIC_LEN);
 	return out.data;
 }

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * validate.c
- *	  The SQL functions that judge what users give, make keys, and show
- *	  requests.
+ *	  The SQL functions that judge what users give, and show requests.
  *
  * Layer 5.  The judging itself is in layers 0 and 2; here it becomes errors,
  * with a code and a hint.  Messages never hold a secret.
@@ -16,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "headers.h"
+#include "keyfile.h"
 #include "mb/pg_wchar.h"
 #include "request.h"
 #include "signature.h"
@@ -30,10 +30,7 @@
 #define MAX_SHOWN		300		/* bytes of a pattern in a message */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_headers);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_secret);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_event_types);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_generate_secret);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_public_key);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_render_request);
 
 /*
@@ -51,23 +48,6 @@ wo_sql_check_headers(PG_FUNCTION_ARGS)
 				 errmsg("headers belong to an event or an endpoint, not to \"%s\"",
 						what)));
 	(void) wo_headers_text(headers, strcmp(what, "event") == 0);
-	PG_RETURN_VOID();
-}
-
-/*
- * check_secret(secret text) returns void
- */
-Datum
-wo_sql_check_secret(PG_FUNCTION_ARGS)
-{
-	char	   *secret = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const char *problem = wo_signature_check_secret(secret);
-
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid secret: %s", problem),
-				 errhint("Let the server make one with webhook_outbox.generate_secret().")));
 	PG_RETURN_VOID();
 }
 
@@ -116,50 +96,6 @@ wo_sql_check_event_types(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * generate_secret(kind text) returns text
- */
-Datum
-wo_sql_generate_secret(PG_FUNCTION_ARGS)
-{
-	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		is_ed25519 = strcmp(kind, "ed25519") == 0;
-	char	   *secret;
-
-	if (!is_ed25519 && strcmp(kind, "hmac-sha256") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid kind of secret \"%s\"", kind),
-				 errhint("Use hmac-sha256 or ed25519.")));
-	secret = wo_signature_new_secret(is_ed25519);
-	if (secret == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not make a secret: no strong random numbers")));
-	PG_RETURN_TEXT_P(cstring_to_text(secret));
-}
-
-/*
- * public_key(secret text) returns text
- */
-Datum
-wo_sql_public_key(PG_FUNCTION_ARGS)
-{
-	char	   *secret = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const char *problem = wo_signature_check_secret(secret);
-	char	   *public_key;
-
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid secret: %s", problem),
-				 errhint("Secrets of endpoints are in webhook_outbox.endpoint_secret.")));
-	public_key = wo_signature_public_key(secret);
-	if (public_key == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(public_key));
-}
-
 /*----------------------------------------------------------------------
  * render_request
  *----------------------------------------------------------------------
@@ -193,9 +129,23 @@ headers_argument(FunctionCallInfo fcinfo, int n)
 		wo_headers_valid_text(PG_GETARG_JSONB_P(n));
 }
 
+/* Raises an error about what is needed and cannot be opened. */
+static void
+refuse_sealed(WoKeyFile *file, const char *what, const char *problem)
+{
+	wo_keyfile_end(file);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("no request can be made: the %s of the endpoint %s %s",
+					what, strcmp(what, WO_SEAL_HEADERS) == 0 ? "are" : "is",
+					problem),
+			 errhint("%s", WO_KEYFILE_HINT)));
+}
+
 /* Gets the keys of an array of secrets ready; they all sign. */
 static void
-load_signer(WoSigner *signer, ArrayType *secrets)
+load_signer(WoSigner *signer, ArrayType *secrets, WoKeyFile *file,
+			int64 endpoint_id)
 {
 	WoKey		keys[WO_MAX_KEYS];
 	Datum	   *values;
@@ -208,9 +158,15 @@ load_signer(WoSigner *signer, ArrayType *secrets)
 					  &values, &nulls, &n);
 	for (int i = 0; i < n && n_keys < WO_MAX_KEYS; i++)
 	{
+		char	   *plain;
+
 		if (nulls[i])
 			continue;
-		keys[n_keys].secret = TextDatumGetCString(values[i]);
+		problem = wo_keyfile_open(file, WO_SEAL_SECRET, endpoint_id,
+								  TextDatumGetCString(values[i]), &plain);
+		if (problem != NULL)
+			refuse_sealed(file, WO_SEAL_SECRET, problem);
+		keys[n_keys].secret = plain;
 		keys[n_keys].expires_at = DT_NOEND;
 		n_keys++;
 	}
@@ -219,6 +175,27 @@ load_signer(WoSigner *signer, ArrayType *secrets)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid secret: %s", problem)));
+}
+
+/* Gets the headers and the keys of the endpoint ready. */
+static void
+get_credentials(FunctionCallInfo fcinfo, WoRequest *request, WoSigner *signer)
+{
+	int64		endpoint_id = PG_ARGISNULL(12) ? 0 : PG_GETARG_INT64(12);
+	const char *problem = NULL;
+	WoKeyFile	file;
+
+	wo_keyfile_begin(&file);
+	request->target_headers = "";
+	if (!PG_ARGISNULL(2))
+		problem = wo_keyfile_open_headers(&file, endpoint_id,
+										  PG_GETARG_JSONB_P(2),
+										  &request->target_headers);
+	if (problem != NULL)
+		refuse_sealed(&file, WO_SEAL_HEADERS, problem);
+	load_signer(signer, PG_GETARG_ARRAYTYPE_P(3), &file, endpoint_id);
+	wo_keyfile_end(&file);
+	request->signer = signer;
 }
 
 static void
@@ -305,13 +282,11 @@ build(FunctionCallInfo fcinfo, StringInfo headers, StringInfo body)
 				 errhint("Use envelope, standard, raw, cloudevents or cloudevents_binary.")));
 	get_event(fcinfo, &event);
 	request.event = &event;
-	request.target_headers = headers_argument(fcinfo, 2);
-	request.signer = &signer;
 	request.now = PG_GETARG_TIMESTAMPTZ(11);
 
 	initStringInfo(headers);
 	initStringInfo(body);
-	load_signer(&signer, PG_GETARG_ARRAYTYPE_P(3));
+	get_credentials(fcinfo, &request, &signer);
 	problem = wo_request_build(&request, headers, body);
 	wo_signature_unload(&signer);
 	if (problem != NULL)
@@ -325,8 +300,10 @@ build(FunctionCallInfo fcinfo, StringInfo headers, StringInfo body)
  * render_request(endpoint_url text, body_format text, endpoint_headers jsonb,
  *	 secrets text[], event_id uuid, event_type text, created_at timestamptz,
  *	 tenant text, source text, event_headers jsonb, payload json,
- *	 at timestamptz) returns table (method, url, headers, body)
+ *	 at timestamptz, endpoint_id bigint)
+ *	 returns table (method, url, headers, body)
  *
+ * Headers and secrets as they are stored, which the endpoint_id is needed for.
  * The result is one row; SQL declares a table for the names of its columns.
  */
 Datum

@@ -143,6 +143,39 @@ CREATE FUNCTION webhook_outbox.generate_secret(kind text DEFAULT 'hmac-sha256') 
 COMMENT ON FUNCTION webhook_outbox.generate_secret(text) IS
   'a new secret from the server''s strong random source; kind: hmac-sha256 (whsec_) or ed25519 (whsk_)';
 
+CREATE FUNCTION webhook_outbox.checked_secret(secret text, kind text) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_checked_secret' LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.checked_secret(text, text) IS
+  'the secret, once it is judged; NULL: a new one of this kind, hmac-sha256 if that is NULL too';
+
+CREATE FUNCTION webhook_outbox.checked_headers(headers jsonb) RETURNS jsonb
+  AS 'MODULE_PATHNAME', 'wo_sql_checked_headers' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.checked_headers(jsonb) IS 'headers for an endpoint, once they are judged';
+
+CREATE FUNCTION webhook_outbox.endpoint_secret_seal() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'wo_sql_endpoint_secret_seal' LANGUAGE C;
+COMMENT ON FUNCTION webhook_outbox.endpoint_secret_seal() IS
+  'trigger: checks a secret, encrypts it if webhook_outbox.secret_key_file is set, and notes its public key';
+
+CREATE FUNCTION webhook_outbox.endpoint_header_seal() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'wo_sql_endpoint_header_seal' LANGUAGE C;
+COMMENT ON FUNCTION webhook_outbox.endpoint_header_seal() IS
+  'trigger: checks headers, encrypts them if webhook_outbox.secret_key_file is set, and notes their names';
+
+CREATE FUNCTION webhook_outbox.require_key_file() RETURNS void
+  AS 'MODULE_PATHNAME', 'wo_sql_require_key_file' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.require_key_file() IS 'fails unless webhook_outbox.secret_key_file can be used';
+
+CREATE FUNCTION webhook_outbox.reseal(kind text, endpoint_id bigint, stored text) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_reseal' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.reseal(text, bigint, text) IS
+  'what is stored of an endpoint (kind: secret or headers), encrypted with the first key of webhook_outbox.secret_key_file';
+
+CREATE FUNCTION webhook_outbox.seal_problem(kind text, endpoint_id bigint, stored text) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_seal_problem' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION webhook_outbox.seal_problem(text, bigint, text) IS
+  'why what is stored of an endpoint (kind: secret or headers) cannot be decrypted now; NULL: it can, or is plain';
+
 CREATE FUNCTION webhook_outbox.public_key(secret text) RETURNS text
   AS 'MODULE_PATHNAME', 'wo_sql_public_key' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION webhook_outbox.public_key(text) IS
@@ -160,9 +193,10 @@ CREATE FUNCTION webhook_outbox.render_request(
   source           text,
   event_headers    jsonb,
   payload          json,
-  at               timestamptz) RETURNS TABLE (method text, url text, headers jsonb, body text)
+  at               timestamptz,
+  endpoint_id      bigint) RETURNS TABLE (method text, url text, headers jsonb, body text)
   AS 'MODULE_PATHNAME', 'wo_sql_render_request' LANGUAGE C STABLE PARALLEL SAFE ROWS 1;
 COMMENT ON FUNCTION webhook_outbox.render_request(
-  text, text, jsonb, text[], uuid, text, timestamptz, text, text, jsonb, json, timestamptz) IS
+  text, text, jsonb, text[], uuid, text, timestamptz, text, text, jsonb, json, timestamptz, bigint) IS
   'the request that a sender would make of these values at that time: see render';
 

@@ -28,7 +28,6 @@ CREATE TABLE webhook_outbox.endpoint (
   disabled_reason text,
   disabled_at     timestamptz,
   body_format     text NOT NULL DEFAULT 'envelope',
-  headers         jsonb NOT NULL DEFAULT '{}',
   timeout         interval NOT NULL DEFAULT '15 seconds',
   retry_schedule  interval[] NOT NULL DEFAULT '{5s,5min,30min,2h,5h,10h,14h,20h,24h}',
   retry_jitter    double precision NOT NULL DEFAULT 0.2,
@@ -54,7 +53,6 @@ COMMENT ON COLUMN webhook_outbox.endpoint.enabled IS 'false: paused, its deliver
 COMMENT ON COLUMN webhook_outbox.endpoint.disabled_reason IS 'why the dispatcher paused it (HTTP 410); cleared when it is enabled again';
 COMMENT ON COLUMN webhook_outbox.endpoint.disabled_at IS 'when the dispatcher paused it';
 COMMENT ON COLUMN webhook_outbox.endpoint.body_format IS 'envelope, standard (Standard Webhooks 1.0.0), raw, cloudevents or cloudevents_binary (CloudEvents 1.0)';
-COMMENT ON COLUMN webhook_outbox.endpoint.headers IS 'request headers sent with each attempt, {"Authorization": "Bearer ..."}';
 COMMENT ON COLUMN webhook_outbox.endpoint.timeout IS 'of one attempt as a whole, 100 ms to 5 minutes';
 COMMENT ON COLUMN webhook_outbox.endpoint.retry_schedule IS 'delay before each retry; n delays make n + 1 attempts (default: Standard Webhooks, 10 attempts over three days)';
 COMMENT ON COLUMN webhook_outbox.endpoint.retry_jitter IS 'each delay is changed at random by up to this share, 0 to 1';
@@ -74,16 +72,32 @@ CREATE TABLE webhook_outbox.endpoint_secret (
   endpoint_id bigint NOT NULL REFERENCES webhook_outbox.endpoint ON DELETE CASCADE,
   secret      text NOT NULL,
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-  expires_at  timestamptz
+  expires_at  timestamptz,
+  public_key  text
 );
 -- secret_id too: else a plan made without statistics walks all keys backwards to find the newest of one endpoint
 CREATE INDEX ON webhook_outbox.endpoint_secret (endpoint_id, secret_id);
 COMMENT ON TABLE webhook_outbox.endpoint_secret IS 'keys that sign; readable by the owner of the extension alone';
 COMMENT ON COLUMN webhook_outbox.endpoint_secret.secret_id IS 'the newest key of an endpoint has the highest';
 COMMENT ON COLUMN webhook_outbox.endpoint_secret.endpoint_id IS 'whose key it is';
-COMMENT ON COLUMN webhook_outbox.endpoint_secret.secret IS 'whsec_ (HMAC-SHA256) or whsk_ (Ed25519) and base64';
+COMMENT ON COLUMN webhook_outbox.endpoint_secret.secret IS
+  'whsec_ (HMAC-SHA256) or whsk_ (Ed25519) and base64; sealed:... once webhook_outbox.secret_key_file is set';
 COMMENT ON COLUMN webhook_outbox.endpoint_secret.created_at IS 'when it was made';
 COMMENT ON COLUMN webhook_outbox.endpoint_secret.expires_at IS 'signs until then; NULL: the current key';
+COMMENT ON COLUMN webhook_outbox.endpoint_secret.public_key IS
+  'what the receiver verifies with (whpk_); NULL: HMAC-SHA256, where that is the secret itself';
+
+CREATE TABLE webhook_outbox.endpoint_header (
+  endpoint_id bigint PRIMARY KEY REFERENCES webhook_outbox.endpoint ON DELETE CASCADE,
+  names       text[] NOT NULL DEFAULT '{}',
+  headers     jsonb NOT NULL
+);
+COMMENT ON TABLE webhook_outbox.endpoint_header IS
+  'request headers that an endpoint gets with each attempt, credentials for example; see set_headers';
+COMMENT ON COLUMN webhook_outbox.endpoint_header.endpoint_id IS 'who gets them';
+COMMENT ON COLUMN webhook_outbox.endpoint_header.names IS 'their names; set by the server';
+COMMENT ON COLUMN webhook_outbox.endpoint_header.headers IS
+  'names and values, readable by the owner of the extension alone; "sealed:..." once webhook_outbox.secret_key_file is set';
 
 -- The two logs. Both are rings of eight leaves, see 22_rings.sql.
 

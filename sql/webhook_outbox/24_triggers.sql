@@ -1,5 +1,5 @@
--- The triggers: what is checked when a row is written, and how the dispatcher learns of it. Functions of endpoint and
--- endpoint_secret run as the owner, so that a role with a GRANT on those tables alone can write them.
+-- The triggers: what is checked when a row is written, and how the dispatcher learns of it. Functions of endpoint,
+-- endpoint_secret and endpoint_header run as the owner, so that a role with a GRANT on those tables alone can write them.
 
 -- event: append-only. The row trigger fires always: rows that replication brings must not be sent again. The refusal is a
 -- statement trigger on the parent: the dispatcher empties leaves by name and never meets it.
@@ -26,6 +26,8 @@ CREATE TRIGGER endpoint_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint
   FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Use DELETE, so that waiting deliveries become dead letters.');
 CREATE TRIGGER endpoint_secret_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint_secret
   FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Use webhook_outbox.rotate_secret() to replace a key.');
+CREATE TRIGGER endpoint_header_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint_header
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Use webhook_outbox.set_headers() to replace headers.');
 
 -- endpoint: each column that is set is checked, one that stays as it was is not
 
@@ -163,9 +165,6 @@ BEGIN
   IF v_is_insert OR NEW.event_types <> OLD.event_types THEN
     PERFORM webhook_outbox.check_event_types(NEW.event_types);
   END IF;
-  IF v_is_insert OR NEW.headers <> OLD.headers THEN
-    PERFORM webhook_outbox.check_headers(NEW.headers, 'endpoint');
-  END IF;
   IF v_is_insert OR NEW.retry_schedule <> OLD.retry_schedule THEN
     PERFORM webhook_outbox.check_retry_schedule(NEW.retry_schedule);
   END IF;
@@ -274,7 +273,8 @@ CREATE TRIGGER claim_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_out
   FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.claim_after_write();
 ALTER TABLE webhook_outbox.claim ENABLE ALWAYS TRIGGER claim_after_write;
 
--- endpoint_secret: a request has room for four signatures (WO_MAX_KEYS)
+-- endpoint_secret: a request has room for four signatures (WO_MAX_KEYS). What is stored here and in endpoint_header is
+-- checked and encrypted by a trigger of its own, whose name sorts last.
 
 CREATE FUNCTION webhook_outbox.endpoint_secret_before_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -284,9 +284,6 @@ DECLARE
   v_first timestamptz;
   v_name  text;
 BEGIN
-  IF TG_OP = 'INSERT' OR NEW.secret IS DISTINCT FROM OLD.secret THEN
-    PERFORM webhook_outbox.check_secret(NEW.secret);
-  END IF;
   IF NEW.expires_at <= clock_timestamp() THEN
     RETURN NEW;
   END IF;
@@ -305,15 +302,19 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.endpoint_secret_before_write() IS
-  'trigger: checks a key, and that an endpoint has no more than four that sign';
+  'trigger: checks that an endpoint has no more than four keys that sign';
 CREATE TRIGGER endpoint_secret_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_secret
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_before_write();
+CREATE TRIGGER endpoint_secret_seal BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_secret
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_seal();
+CREATE TRIGGER endpoint_header_seal BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_header
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_header_seal();
 
 CREATE FUNCTION webhook_outbox.endpoint_secret_after_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- finds nothing when the key went with its endpoint
+  -- finds nothing when the row went with its endpoint
   INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted)
     SELECT p.endpoint_id, p.name, false FROM webhook_outbox.endpoint p
     WHERE p.endpoint_id IN (OLD.endpoint_id, NEW.endpoint_id);
@@ -321,7 +322,10 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.endpoint_secret_after_write() IS 'trigger: tells the dispatcher of a change of a key';
+COMMENT ON FUNCTION webhook_outbox.endpoint_secret_after_write() IS
+  'trigger: tells the dispatcher of a change of a key or of headers';
 CREATE TRIGGER endpoint_secret_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_outbox.endpoint_secret
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_after_write();
+CREATE TRIGGER endpoint_header_after_write AFTER INSERT OR UPDATE OR DELETE ON webhook_outbox.endpoint_header
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_after_write();
 

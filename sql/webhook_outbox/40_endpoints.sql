@@ -98,29 +98,34 @@ AS $$
   -- SQL and not PL/pgSQL: an error's context then names this function and does not quote it
   WITH made AS (
     INSERT INTO webhook_outbox.endpoint (
-      name, url, event_types, tenant, tier, headers, timeout, retry_schedule, retry_jitter, max_in_flight,
+      name, url, event_types, tenant, tier, timeout, retry_schedule, retry_jitter, max_in_flight,
       body_format, http_version, ca_certificates, enabled, owner, description,
       success_objective, latency_objective, proxy)
     VALUES (
       create_endpoint.name, create_endpoint.url, create_endpoint.event_types, create_endpoint.tenant, create_endpoint.tier,
-      create_endpoint.headers, create_endpoint.timeout, create_endpoint.retry_schedule, create_endpoint.retry_jitter,
-      create_endpoint.max_in_flight, create_endpoint.body_format, create_endpoint.http_version,
-      create_endpoint.ca_certificates, create_endpoint.enabled, create_endpoint.owner, create_endpoint.description,
+      create_endpoint.timeout, create_endpoint.retry_schedule, create_endpoint.retry_jitter, create_endpoint.max_in_flight,
+      create_endpoint.body_format, create_endpoint.http_version, create_endpoint.ca_certificates, create_endpoint.enabled,
+      create_endpoint.owner, create_endpoint.description,
       create_endpoint.success_objective, create_endpoint.latency_objective, create_endpoint.proxy)
     RETURNING endpoint.endpoint_id, endpoint.name),
-  key AS (
-    INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret)
-    SELECT m.endpoint_id, coalesce(create_endpoint.secret,
-                                   webhook_outbox.generate_secret(coalesce(create_endpoint.kind, 'hmac-sha256')))
-    FROM made m
-    RETURNING endpoint_secret.secret)
-  SELECT m.endpoint_id, m.name, k.secret FROM made m, key k;
+  header AS (
+    INSERT INTO webhook_outbox.endpoint_header (endpoint_id, headers)
+    SELECT m.endpoint_id, webhook_outbox.checked_headers(create_endpoint.headers) FROM made m
+    WHERE create_endpoint.headers IS DISTINCT FROM '{}'),
+  -- a statement's parameters can be logged: a secret that is made here is none
+  key AS MATERIALIZED (
+    SELECT m.endpoint_id, m.name, webhook_outbox.checked_secret(create_endpoint.secret, create_endpoint.kind) AS secret
+    FROM made m),
+  stored AS (
+    INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret) SELECT k.endpoint_id, k.secret FROM key k)
+  SELECT k.endpoint_id, k.name, k.secret FROM key k;
 $$;
 COMMENT ON FUNCTION webhook_outbox.create_endpoint(
   text, text, text[], text, integer, jsonb, interval, interval[], double precision, integer, text, text, text, boolean,
   text, text, text, text, numeric, interval, text) IS
   'makes an endpoint and returns its number, name and the secret that signs its requests: note it, it is not shown again. '
-  'secret => brings your own; kind => ''ed25519'' makes a key pair (see public_key). The rest are columns of endpoint.';
+  'secret => brings your own; kind => ''ed25519'' makes a key pair (see public_key). headers => are for '
+  'set_headers(). The rest are columns of endpoint.';
 
 CREATE FUNCTION webhook_outbox.rotate_secret(
   endpoint text,
@@ -131,7 +136,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   v_endpoint_id bigint := (webhook_outbox.find_endpoint(rotate_secret.endpoint)).endpoint_id;
-  v_old         text;
+  v_kind        text;
   v_new         text;
   v_now         timestamptz;
 BEGIN
@@ -142,22 +147,105 @@ BEGIN
   END IF;
 
   -- a second rotation waits here, and its next statement sees the key that the first has made
-  SELECT s.secret INTO v_old FROM webhook_outbox.endpoint_secret s
+  SELECT CASE WHEN s.public_key IS NULL THEN 'hmac-sha256' ELSE 'ed25519' END INTO v_kind
+  FROM webhook_outbox.endpoint_secret s
   WHERE s.endpoint_id = v_endpoint_id ORDER BY s.secret_id DESC LIMIT 1 FOR UPDATE;
-  v_new := coalesce(rotate_secret.secret, webhook_outbox.generate_secret(
-    coalesce(rotate_secret.kind, CASE WHEN v_old LIKE 'whsk\_%' THEN 'ed25519' ELSE 'hmac-sha256' END)));
   v_now := clock_timestamp();
   DELETE FROM webhook_outbox.endpoint_secret s
   WHERE s.endpoint_id = v_endpoint_id AND (s.expires_at <= v_now OR extract(epoch FROM overlap) = 0);
   UPDATE webhook_outbox.endpoint_secret s SET expires_at = v_now + overlap
   WHERE s.endpoint_id = v_endpoint_id AND (s.expires_at IS NULL OR s.expires_at > v_now + overlap);
-  INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret) VALUES (v_endpoint_id, v_new);
+  -- in one statement, so that a secret that is made here is not a parameter of one: those can be logged
+  WITH key AS MATERIALIZED (
+    SELECT webhook_outbox.checked_secret(rotate_secret.secret, coalesce(rotate_secret.kind, v_kind)) AS secret),
+  stored AS (
+    INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret) SELECT v_endpoint_id, k.secret FROM key k)
+  SELECT k.secret INTO v_new FROM key k;
   RETURN v_new;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.rotate_secret(text, interval, text, text) IS
   'makes a new key for an endpoint and returns it: note it, it is not shown again. For overlap the keys until now sign too, '
   'so that the receiver can change over. secret => brings your own; kind => hmac-sha256 or ed25519, as before when left out.';
+
+CREATE FUNCTION webhook_outbox.set_headers(endpoint text, headers jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint_id bigint := (webhook_outbox.find_endpoint(set_headers.endpoint)).endpoint_id;
+BEGIN
+  IF headers = '{}' THEN
+    DELETE FROM webhook_outbox.endpoint_header h WHERE h.endpoint_id = v_endpoint_id;
+    RETURN;
+  END IF;
+  INSERT INTO webhook_outbox.endpoint_header AS h (endpoint_id, headers)
+    VALUES (v_endpoint_id, webhook_outbox.checked_headers(set_headers.headers))
+  ON CONFLICT ON CONSTRAINT endpoint_header_pkey DO UPDATE SET headers = excluded.headers, names = excluded.names;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.set_headers(text, jsonb) IS
+  'replaces the request headers that an endpoint gets with each attempt; {} takes them away. endpoint_header has their names. '
+  'set_headers(''billing'', ''{"Authorization": "Bearer ..."}'')';
+
+CREATE FUNCTION webhook_outbox.sealed_problem(p_endpoint_id bigint) RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT x.problem
+  FROM (
+    SELECT 1 AS n, 'secret is ' || webhook_outbox.seal_problem('secret', s.endpoint_id, s.secret) AS problem
+    FROM webhook_outbox.endpoint_secret s
+    WHERE s.endpoint_id = p_endpoint_id AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
+    UNION ALL
+    SELECT 2, 'headers are ' || webhook_outbox.seal_problem('headers', h.endpoint_id, h.headers #>> '{}')
+    FROM webhook_outbox.endpoint_header h
+    WHERE h.endpoint_id = p_endpoint_id AND jsonb_typeof(h.headers) = 'string') x
+  WHERE x.problem IS NOT NULL
+  ORDER BY x.n LIMIT 1;
+$$;
+COMMENT ON FUNCTION webhook_outbox.sealed_problem(bigint) IS
+  'why nothing can be sent to an endpoint: its secret or its headers cannot be decrypted; NULL: they can';
+
+CREATE FUNCTION webhook_outbox.reencrypt_secrets() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_name    text;
+  v_problem text;
+  v_secrets bigint;
+  v_headers bigint;
+BEGIN
+  PERFORM webhook_outbox.require_key_file();
+  -- what others have changed must not be written back as it was
+  LOCK TABLE webhook_outbox.endpoint_secret, webhook_outbox.endpoint_header IN SHARE ROW EXCLUSIVE MODE;
+  DELETE FROM webhook_outbox.endpoint_secret s WHERE s.expires_at <= clock_timestamp();
+  SELECT p.name, p.problem INTO v_name, v_problem
+  FROM (SELECT e.name, webhook_outbox.sealed_problem(e.endpoint_id) AS problem FROM webhook_outbox.endpoint e) p
+  WHERE p.problem IS NOT NULL ORDER BY p.name LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('endpoint "%s" cannot be encrypted anew: its %s', v_name, v_problem),
+      HINT = 'Nothing was changed. Put the key back into the file. If it is lost, give the endpoint a new secret with '
+             'rotate_secret(overlap => ''0''), and its headers again with set_headers().';
+  END IF;
+
+  WITH new AS MATERIALIZED (
+    SELECT s.secret_id, webhook_outbox.reseal('secret', s.endpoint_id, s.secret) AS secret
+    FROM webhook_outbox.endpoint_secret s)
+  UPDATE webhook_outbox.endpoint_secret s SET secret = n.secret
+  FROM new n WHERE s.secret_id = n.secret_id AND s.secret <> n.secret;
+  GET DIAGNOSTICS v_secrets = ROW_COUNT;
+  WITH new AS MATERIALIZED (
+    SELECT h.endpoint_id, to_jsonb(webhook_outbox.reseal('headers', h.endpoint_id, h.headers #>> '{}')) AS headers
+    FROM webhook_outbox.endpoint_header h)
+  UPDATE webhook_outbox.endpoint_header h SET headers = n.headers
+  FROM new n WHERE h.endpoint_id = n.endpoint_id AND h.headers <> n.headers;
+  GET DIAGNOSTICS v_headers = ROW_COUNT;
+  RETURN v_secrets + v_headers;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.reencrypt_secrets() IS
+  'encrypts secrets and headers of endpoints, as far as they are not, with the first key of webhook_outbox.secret_key_file, '
+  'and returns how many it has rewritten. After it the file''s other keys are needed no more.';
 
 CREATE FUNCTION webhook_outbox.set_endpoint_enabled(endpoint text, enabled boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

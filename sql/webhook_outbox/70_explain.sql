@@ -79,7 +79,7 @@ COMMENT ON FUNCTION webhook_outbox.explain_missing(uuid) IS 'what explain_event 
 
 CREATE FUNCTION webhook_outbox.explain_delivery(
   p_status webhook_outbox.delivery_status, p_endpoint webhook_outbox.endpoint) RETURNS SETOF text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   v_last   webhook_outbox.attempt;
@@ -88,6 +88,7 @@ DECLARE
   v_tries  text := p_status.attempts || CASE p_status.attempts WHEN 1 THEN ' attempt' ELSE ' attempts' END;
   v_at     text := webhook_outbox.time_words(p_status.last_attempt_at);
   v_due    text := webhook_outbox.time_words(p_status.next_attempt_at);
+  v_sealed text;
 BEGIN
   SELECT a.* INTO v_last FROM webhook_outbox.attempt a
   WHERE a.event_id = p_status.event_id AND a.endpoint_id = p_status.endpoint_id ORDER BY a.number DESC LIMIT 1;
@@ -119,6 +120,13 @@ BEGIN
   IF p_status.state IN ('pending', 'retrying') AND p_endpoint.disabled_at IS NOT NULL THEN
     RETURN NEXT format('  The endpoint was disabled at %s: %s.', webhook_outbox.time_words(p_endpoint.disabled_at),
                        p_endpoint.disabled_reason);
+  END IF;
+  IF p_status.state IN ('pending', 'retrying') THEN
+    v_sealed := webhook_outbox.sealed_problem(p_endpoint.endpoint_id);
+    IF v_sealed IS NOT NULL THEN
+      RETURN NEXT format('  Nothing is sent to the endpoint: its %s. It goes on by itself within a minute after that is mended.',
+                         v_sealed);
+    END IF;
   END IF;
   IF p_status.state IN ('pending', 'retrying') AND NOT p_endpoint.enabled THEN
     RETURN NEXT format('  The endpoint is paused: resume_endpoint(%L) lets it go on.', v_name);
@@ -227,8 +235,10 @@ BEGIN
     SELECT r.method, r.url, r.headers, r.body
     FROM webhook_outbox.event e
     CROSS JOIN LATERAL webhook_outbox.render_request(
-      v_endpoint.url, v_endpoint.body_format, v_endpoint.headers, coalesce(v_secrets, '{}'), e.id, e.type, e.created_at,
-      e.tenant, e.source, e.headers, e.payload, clock_timestamp()) r
+      v_endpoint.url, v_endpoint.body_format,
+      (SELECT h.headers FROM webhook_outbox.endpoint_header h WHERE h.endpoint_id = v_endpoint.endpoint_id),
+      coalesce(v_secrets, '{}'), e.id, e.type, e.created_at, e.tenant, e.source, e.headers, e.payload, clock_timestamp(),
+      v_endpoint.endpoint_id) r
     WHERE e.id = render.event_id;
 END
 $$;

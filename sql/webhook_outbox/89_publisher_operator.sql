@@ -1,5 +1,5 @@
 -- Who may publish, and who may run it. Each has a view that says what the role gets; nobody but the owner of the extension
--- reads endpoint_secret.
+-- reads endpoint_secret, or headers in endpoint_header.
 
 CREATE VIEW webhook_outbox.publisher_privilege AS
   SELECT v.kind, c.oid::regclass::text AS object, v.privilege, v.columns
@@ -33,10 +33,11 @@ UNION ALL
     ('table', 'dead_letter', 'SELECT', '{last_response}'),
     -- endpoints; create_endpoint() makes them, with a key
     ('table', 'endpoint', 'SELECT', '{url,proxy,ca_certificates}'),
-    ('table', 'endpoint', 'UPDATE', '{name,url,event_types,tenant,tier,enabled,body_format,headers,timeout,retry_schedule,
+    ('table', 'endpoint', 'UPDATE', '{name,url,event_types,tenant,tier,enabled,body_format,timeout,retry_schedule,
                                       retry_jitter,max_in_flight,http_version,ca_certificates,proxy,owner,description,
                                       success_objective,latency_objective}'),
     ('table', 'endpoint', 'DELETE', NULL),
+    ('table', 'endpoint_header', 'SELECT', '{endpoint_id,names}'),
     -- alerts
     ('table', 'alert_rule', 'INSERT', '{name,signal,scope,time_window,second_window,comparison,threshold,clear_threshold,
                                         min_samples,pending_for,keep_firing_for,severity,tier,endpoint,enabled,
@@ -54,8 +55,8 @@ UNION ALL
   SELECT 'function', p.oid::regprocedure::text, 'EXECUTE', NULL
   FROM pg_proc p
   WHERE p.pronamespace = 'webhook_outbox'::regnamespace
-    AND p.proname IN ('create_endpoint', 'rotate_secret', 'generate_secret', 'pause_endpoint', 'resume_endpoint', 'send_test',
-                      'check_proxy', 'check_secret', 'judge_address', 'explain_event',
+    AND p.proname IN ('create_endpoint', 'rotate_secret', 'generate_secret', 'set_headers', 'pause_endpoint',
+                      'resume_endpoint', 'send_test', 'check_proxy', 'check_secret', 'judge_address', 'explain_event',
                       'redeliver', 'redeliver_dead_letters', 'discard_dead_letters', 'replay', 'cancel', 'resume_delivery',
                       'silence_alert', 'acknowledge_incident', 'note_incident', 'close_incident', 'maintain');
 COMMENT ON VIEW webhook_outbox.operator_privilege IS 'what grant_operator() grants: all of monitor_privilege, and more';

@@ -8,6 +8,7 @@ DECLARE
 BEGIN
   -- One call a statement: a second one in the same statement would not see the first one's row.
   FOREACH v_table IN ARRAY '{claim,endpoint,endpoint_endpoint_id_seq,endpoint_secret,endpoint_secret_secret_id_seq,
+                             endpoint_header,
                              event_0,event_1,event_2,event_3,event_4,event_5,event_6,event_7,event_kept,
                              attempt_0,attempt_1,attempt_2,attempt_3,attempt_4,attempt_5,attempt_6,attempt_7,
                              delivery,dead_letter,command,command_command_id_seq,operation,

@@ -16,6 +16,16 @@ EXCEPTION WHEN OTHERS THEN
   RETURN NEXT;
 END
 $$;
+CREATE FUNCTION pg_temp.refused_headers(headers jsonb) RETURNS TABLE (errcode text, message text, hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM webhook_outbox.create_endpoint('other', 'https://example.com/', headers => headers);
+  RAISE 'accepted';
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS errcode = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+  RETURN NEXT;
+END
+$$;
 \x on
 
 SELECT r.* FROM jsonb_array_elements('[{"name": null}, {"name": ""}, {"name": " billing"}, {"name": "a\tb"}, {"name": "billing"},
@@ -43,7 +53,9 @@ SELECT r.* FROM pg_temp.refused(jsonb_build_object('retry_schedule', array_fill(
 
 SELECT h AS headers, r.* FROM jsonb_array_elements('[[], {"X Y": "1"}, {"X-A": null}, {"X-A": "a\u000ab"}, {"Host": "x"},
   {"Transfer-Encoding": "chunked"}, {"webhook-signature": "v1,"}, {"Authorization": "Basic YTpi", "X-Key": ""}]') h,
-  pg_temp.refused(jsonb_build_object('headers', h)) r;
+  pg_temp.refused_headers(h) r;
+SELECT r.* FROM pg_temp.refused_headers(NULL) r;
+SELECT r.* FROM pg_temp.refused_headers('"sealed:v1:k1:AAAA"') r;
 \x off
 
 -- Functions and statements that are not INSERT.
@@ -53,6 +65,11 @@ SELECT webhook_outbox.create_endpoint('other', NULL);
 UPDATE webhook_outbox.endpoint SET url = 'nowhere';
 UPDATE webhook_outbox.endpoint SET endpoint_id = DEFAULT;
 TRUNCATE webhook_outbox.endpoint CASCADE;
+SELECT webhook_outbox.set_headers('billing', NULL);
+SELECT webhook_outbox.set_headers('billing', '["X-A"]');
+SELECT webhook_outbox.set_headers('nobody', '{}');
+INSERT INTO webhook_outbox.endpoint_header (endpoint_id, headers) SELECT endpoint_id, '{"Host": "x"}' FROM webhook_outbox.endpoint;
+TRUNCATE webhook_outbox.endpoint_header;
 SELECT webhook_outbox.pause_endpoint('nobody');
 SELECT webhook_outbox.resume_endpoint(NULL);
 SELECT name, url FROM webhook_outbox.endpoint;

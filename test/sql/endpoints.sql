@@ -14,9 +14,10 @@ SELECT name, secret FROM webhook_outbox.create_endpoint(
   retry_jitter => 0, max_in_flight => 4, body_format => 'standard', http_version => '2', enabled => false,
   owner => 'team erp', description => 'the old one', secret => 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz');
 \x on
-SELECT name, url, event_types, tenant, tier, enabled, disabled_reason, body_format, headers, timeout, retry_schedule,
+SELECT name, url, event_types, tenant, tier, enabled, disabled_reason, body_format, timeout, retry_schedule,
   retry_jitter, max_in_flight, http_version, ca_certificates, owner, description
 FROM webhook_outbox.endpoint WHERE name = 'erp';
+SELECT e.name, h.names, h.headers FROM webhook_outbox.endpoint_header h JOIN webhook_outbox.endpoint e USING (endpoint_id);
 \x off
 INSERT INTO webhook_outbox.endpoint (name, url) VALUES ('plain', 'https://plain.example.com/');
 SELECT webhook_outbox.create_endpoint('function', 'https://plain.example.com/') IS NOT NULL AS is_created;
@@ -35,6 +36,14 @@ SELECT name, is_deleted FROM webhook_outbox.endpoint_change ORDER BY change_id;
 SELECT name, updated_at > created_at AS is_updated FROM webhook_outbox.endpoint ORDER BY name;
 SELECT count(*) AS keys FROM webhook_outbox.endpoint_secret s
 WHERE NOT EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = s.endpoint_id);
+
+-- Headers are replaced as a whole, and noted for the dispatcher too.
+DELETE FROM webhook_outbox.endpoint_change;
+SELECT webhook_outbox.set_headers('billing', '{"Authorization": "Bearer abc", "X-Shop": "7"}');
+SELECT webhook_outbox.set_headers('billing', '{"X-Key": "8"}');
+SELECT webhook_outbox.set_headers('legacy', '{}');
+SELECT e.name, h.names, h.headers FROM webhook_outbox.endpoint_header h JOIN webhook_outbox.endpoint e USING (endpoint_id);
+SELECT name, is_deleted FROM webhook_outbox.endpoint_change ORDER BY change_id;
 
 -- Pausing; enabling forgets why the dispatcher disabled it.
 SELECT webhook_outbox.pause_endpoint('crm');
@@ -59,7 +68,7 @@ SELECT name, state FROM webhook_outbox.endpoint_status ORDER BY name;
 \set ON_ERROR_ROLLBACK on
 SELECT webhook_outbox.resume_endpoint('billing');
 SELECT secret FROM webhook_outbox.endpoint_secret;
-SELECT headers FROM webhook_outbox.endpoint;
+SELECT headers FROM webhook_outbox.endpoint_header;
 RESET ROLE;
 SELECT name, is_deleted FROM webhook_outbox.endpoint_change ORDER BY change_id;
 ROLLBACK;

@@ -29,7 +29,10 @@ TABLE keys;
 -- Without overlap the others end at once; an own secret can be brought.
 SELECT webhook_outbox.rotate_secret('billing', '0', secret => 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz');
 TABLE keys;
-SELECT secret FROM webhook_outbox.endpoint_secret;
+SELECT secret, public_key FROM webhook_outbox.endpoint_secret;
+SELECT webhook_outbox.rotate_secret('billing', '0', kind => 'ed25519') AS secret \gset
+SELECT secret = :'secret' AS is_plain, public_key = webhook_outbox.public_key(:'secret') AS has_public_key
+FROM webhook_outbox.endpoint_secret;
 SELECT length(webhook_outbox.generate_secret()) > 38 AS is_long,
        webhook_outbox.generate_secret() <> webhook_outbox.generate_secret() AS differ,
        webhook_outbox.public_key(webhook_outbox.generate_secret()) AS no_public_key,
@@ -52,6 +55,18 @@ SELECT webhook_outbox.public_key('whsec');
 SELECT webhook_outbox.create_endpoint('other', 'https://example.com/', secret => 'x');
 INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret) SELECT endpoint_id, 'x' FROM webhook_outbox.endpoint;
 TRUNCATE webhook_outbox.endpoint_secret;
+-- a dump can bring what is encrypted to a server without the key; nobody else can
+SELECT webhook_outbox.rotate_secret('billing', secret => 'sealed:v1:k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA');
+INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret)
+SELECT endpoint_id, 'sealed:v9:k1:AAAA' FROM webhook_outbox.endpoint;
+INSERT INTO webhook_outbox.endpoint_header (endpoint_id, headers)
+SELECT endpoint_id, '"sealed:v1:k1:AAAA"' FROM webhook_outbox.endpoint;
+INSERT INTO webhook_outbox.endpoint_secret (endpoint_id, secret)
+SELECT endpoint_id, 'sealed:v1:k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA' FROM webhook_outbox.endpoint;
+INSERT INTO webhook_outbox.event (type, payload) VALUES ('order.created', '{}') RETURNING id \gset
+SELECT * FROM webhook_outbox.render(:'id', 'billing');
+SELECT webhook_outbox.reencrypt_secrets();
+DELETE FROM webhook_outbox.endpoint_secret WHERE secret LIKE 'sealed:%';
 SELECT count(*) AS keys FROM webhook_outbox.endpoint_secret;
 ROLLBACK;
 DROP EXTENSION webhook_outbox;

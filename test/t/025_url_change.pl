@@ -19,7 +19,9 @@ $receiver->secrets('/new', $secret);
 $node->safe_psql(
 	'postgres', qq(
 	BEGIN;
-	UPDATE webhook_outbox.endpoint SET url = '$url', headers = '{"X-New": "yes"}';
+	UPDATE webhook_outbox.endpoint SET url = '$url';
+	SELECT webhook_outbox.set_headers(name, '{"X-New": "yes"}')
+	FROM webhook_outbox.endpoint;
 	SELECT webhook_outbox.rotate_secret('moving', overlap => '0', secret => '$secret');
 	COMMIT));
 my $later = publish($node, 'order.created');
