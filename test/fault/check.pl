@@ -322,7 +322,9 @@ sub check_pair
 			last if defined $again && $kills[$k]{before} > $again;
 			last if !is_unrecorded($k, $pair, $at);
 			$kills[$k]{unrecorded}++;
-			$excuse = $kills[$k];
+			# several explain it: blame one that breaks more than a polite end
+			$excuse = $kills[$k]
+			  if !$excuse || $excuse->{kind} =~ /^SIGTERM/ || $kills[$k]{kind} !~ /^SIGTERM/;
 		}
 		next if !defined $again;
 		if ($excuse) { $excuse->{duplicates}++; }
