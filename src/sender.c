@@ -46,6 +46,7 @@
 #include "utils/timestamp.h"
 
 #define BEAT_INTERVAL_MS	1000	/* between two signs of life */
+#define LONG_ROUND_MS		50	/* meanwhile nobody else has his turn */
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
 #define ORDERS_PER_ROUND	256 /* then sockets get a turn */
@@ -74,6 +75,7 @@ typedef struct Sender
 	WaitEventSet *wait_set;
 	TimestampTz now;			/* read once per round */
 	int64		beat_at;		/* when the dispatcher was last told */
+	int64		round_at;		/* when this round began; 0: it waited since */
 	TimestampTz stop_by;		/* to leave then, come what may */
 	int			max_in_flight;	/* as descriptors permit */
 	int			n_waiting;		/* orders that wait at their targets */
@@ -408,6 +410,11 @@ beat(Sender *sender)
 {
 	int64		now = wo_clock_monotonic();
 
+	if (sender->round_at != 0 &&
+		now - sender->round_at > LONG_ROUND_MS * INT64CONST(1000))
+		elog(DEBUG1, "a round of the sender's loop took %.1f ms",
+			 (now - sender->round_at) / 1000.0);
+	sender->round_at = now;
 	if (now - sender->beat_at < BEAT_INTERVAL_MS / 2 * INT64CONST(1000))
 		return;
 	wo_channel_beat(sender->channel, now);
@@ -444,6 +451,7 @@ wait_for_work(Sender *sender)
 	Assert(!IsTransactionState());
 	(void) WaitEventSetWait(sender->wait_set, timeout, &event, 1,
 							PG_WAIT_EXTENSION);
+	sender->round_at = 0;
 }
 
 /* One round; returns how much was done. */
