@@ -15,7 +15,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw($home $url $tls_url $fresh_url $resumed_url $stamp_url $is_quick
   start_all start_server stop_server set_up_receivers sql value set_conf publish
   worker_pids cpu_of bare median drain wait_settled run_pgbench say_step run_file run_command
-  attempts_span endpoint body_size start_stamp stop_stamp wait_for);
+  attempts_span endpoint body_size start_stamp stop_stamp wait_for own_memory);
 
 our $is_quick = $ENV{BENCH_QUICK};
 our $home = ($ENV{WO_WORK} // '.') . '/bench';
@@ -194,7 +194,8 @@ http {
 access_log off;
 keepalive_requests 100000000;
 keepalive_timeout 600s;
-server { listen 127.0.0.1:@{[$port + 1]}; location / { return 204; } }
+server { listen 127.0.0.1:@{[$port + 1]}; location / { return 204; }
+	location /500 { return 500; } }
 END
 		  . tls_server($port + 2, '')
 		  . tls_server($port + 3, 'keepalive_timeout 0; ssl_session_tickets off; '
@@ -301,15 +302,32 @@ sub cpu_of
 	return $sum / $ticks;
 }
 
+# Megabytes of memory of its own that each process has.
+sub own_memory
+{
+	my $sum = 0;
+
+	for my $pid (@_)
+	{
+		open my $fh, '<', "/proc/$pid/status" or next;
+		my ($kb) = join('', <$fh>) =~ /^RssAnon:\s+(\d+)/m;
+		$sum += $kb // 0;
+	}
+	return $sum / 1024;
+}
+
 # Process ids of the dispatcher, first, and the senders, once all of them run.
 sub worker_pids
 {
-	my ($n_senders) = @_;
+	my ($n_senders, $database) = @_;
+
+	$database //= 'postgres';
 	my $pids = wait_for(
 		"a dispatcher and $n_senders senders run", 30,
 		sub {
 			my @pids = sql(q(SELECT pid FROM webhook_outbox.worker_status WHERE)
-				  . q( process IN ('dispatcher', 'sender') AND is_running)
+				  . " database = '$database'"
+				  . q( AND process IN ('dispatcher', 'sender') AND is_running)
 				  . ' AND pid IS NOT NULL ORDER BY process');
 			return @pids == $n_senders + 1 ? \@pids : undef;
 		});

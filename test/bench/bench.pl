@@ -13,6 +13,8 @@
 #   idle       CPU and queries of a minute without work
 #   metrics    waiting events, against a library that keeps no metrics
 #   views      what is monitored, with a month of history of 200 endpoints
+#   crowd      10,000 endpoints, with and without one in a hundred dead
+#   hostile    a healthy endpoint, with and without receivers that misbehave
 #
 # Medians of interleaved runs. A ratio compares runs that followed one another.
 
@@ -20,6 +22,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Bench;
+use Crowd;
 use Time::HiRes qw(time usleep);
 
 $| = 1;
@@ -34,6 +37,7 @@ my $insert_s = $is_quick ? 4 : 10;
 my $idle_s = $is_quick ? 20 : 60;
 my $stands_still_s = 10;
 my @table;    # [ what, target, measured, ok or miss or '' ]
+my @raw;      # what result was given
 my $small_payload = "'{\"note\": \"" . 'x' x 288 . "\"}'";
 
 # Notes a result. The target is ">= 0.80", "<= 1.4" or "" (only reported).
@@ -42,6 +46,7 @@ sub result
 	my ($what, $target, $measured, $text) = @_;
 	my $verdict = '';
 
+	push @raw, [ $what, $target, $measured, $text // () ];
 	if ($target =~ /^([<>])= ([\d.]+)/)
 	{
 		$verdict = ($1 eq '<' ? $measured <= $2 : $measured >= $2) ? 'ok' : 'MISS';
@@ -399,20 +404,6 @@ sub row_insert
 
 # ---- memory
 
-# Megabytes of memory of its own that each process has.
-sub own_memory
-{
-	my $sum = 0;
-
-	for my $pid (@_)
-	{
-		open my $fh, '<', "/proc/$pid/status" or next;
-		my ($kb) = join('', <$fh>) =~ /^RssAnon:\s+(\d+)/m;
-		$sum += $kb // 0;
-	}
-	return $sum / 1024;
-}
-
 sub row_memory
 {
 	my $id = endpoint('bench.memory', $url, 'bench.memory');
@@ -567,7 +558,9 @@ my @rows = (
 	memory => \&row_memory,
 	idle => \&row_idle,
 	metrics => \&row_metrics,
-	views => \&row_views);
+	views => \&row_views,
+	crowd => sub { row_crowd(\&result) },
+	hostile => sub { row_hostile(\&result) });
 my %row = @rows;
 my @wanted = split ' ', $ENV{ROWS} || join ' ', grep { !ref } @rows;
 
@@ -582,6 +575,13 @@ for my $name (@wanted)
 	$row{$name}->();
 }
 
+if ($ENV{BENCH_RESULTS})
+{
+	open my $fh, '>', $ENV{BENCH_RESULTS} or die "error: $ENV{BENCH_RESULTS}: $!\n";
+	print $fh map { join("\t", @$_) . "\n" } @raw;
+	close $fh;
+	exit 0;
+}
 printf "\n%-58s %-11s %-34s\n", 'what', 'target', 'measured';
 printf "%-58s %-11s %-34s %s\n", @$_ for @table;
 my $n_missed = grep { $_->[3] eq 'MISS' } @table;

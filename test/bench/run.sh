@@ -1,9 +1,9 @@
 #!/bin/bash
 # run.sh - make bench: install what is missing, build, measure.
 #
-#   make bench                        every row, about 20 minutes
+#   make bench                        every row, about 30 minutes
 #   make bench ROWS="drain latency"   some: see the list in bench.pl
-#   BENCH_QUICK=1 make bench          all of it small, about 3 minutes
+#   BENCH_QUICK=1 make bench          all of it small, about 5 minutes
 #
 # PostgreSQL, nginx and all files live in one temporary folder, which is removed
 # at the end. Keep the machine quiet meanwhile: nothing runs beside what is

@@ -6,7 +6,7 @@
  * Answers every request with 204 and prints one line for each: the time it
  * was received (seconds since 1970, to the microsecond) and its webhook-id.
  * Lines are kept in memory and written when a second has passed without a
- * request, so that no write delays an answer.
+ * request, so that no write delays an answer, and at SIGTERM.
  *
  *	  stamp PORT FILE
  *
@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,12 +42,21 @@ typedef struct Conn
 static Conn *conns[MAX_FDS];
 static int	epoll_fd;
 static FILE *out;
+static volatile sig_atomic_t is_ending = 0;
 
 static void
 fail(const char *what)
 {
 	perror(what);
 	exit(1);
+}
+
+/* epoll_wait is interrupted, a write is not. */
+static void
+on_term(int signal_number)
+{
+	(void) signal_number;
+	is_ending = 1;
 }
 
 static void
@@ -192,7 +202,8 @@ main(int argc, char **argv)
 	epoll_fd = epoll_create1(0);
 	listener = listen_on(atoi(argv[1]));
 	watch(listener);
-	while (true)
+	signal(SIGTERM, on_term);
+	while (!is_ending)
 	{
 		int			n = epoll_wait(epoll_fd, events, 64, QUIET_MS);
 
@@ -206,4 +217,5 @@ main(int argc, char **argv)
 				read_some(events[i].data.fd);
 		}
 	}
+	return fclose(out) == 0 ? 0 : 1;
 }
