@@ -24,6 +24,7 @@
 #include "dispatcher.h"
 #include "fault.h"
 #include "flight.h"
+#include "guard.h"
 #include "ledger.h"
 #include "maintainer.h"
 #include "miscadmin.h"
@@ -303,6 +304,18 @@ check_claim(WoDispatcher *d)
 	d->is_told_held = !is_ours;
 }
 
+/* Was the extension updated?  Not if nothing has ended since the last poll. */
+static void
+check_version(WoDispatcher *d)
+{
+	static uint64 last_window = 0;
+
+	if (!d->is_polling || d->reader->n_windows == last_window)
+		return;
+	wo_guard_check_version();
+	last_window = d->reader->n_windows;
+}
+
 /* Of a copy nothing is counted: what it has is not its own. */
 static void
 keep_metrics(WoDispatcher *d)
@@ -444,7 +457,10 @@ work(WoDispatcher *d)
 	bool		is_too_early = d->is_blocked && d->now < d->unblock_at;
 
 	if (!is_too_early && !d->is_stopping)
+	{
+		check_version(d);
 		check_claim(d);
+	}
 	keep_metrics(d);
 	wo_senders_maintain(d->is_stopping ? 0 : wo_senders);
 	wo_settle_collect(d);
@@ -569,6 +585,7 @@ wo_dispatcher_main(Datum main_arg)
 	WO_FAULT("dispatcher_start");
 	wo_txn_configure_session("webhook_outbox dispatcher");
 	wo_txn_configure_dispatcher();
+	wo_guard_install();
 	PG_TRY();
 	{
 		run();

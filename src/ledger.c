@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "endpoint.h"
 #include "executor/executor.h"
+#include "guard.h"
 #include "ledger.h"
 #include "ring.h"
 #include "text.h"
@@ -280,15 +281,40 @@ add_dead_letter(WoColumns *columns, WoRecord *record)
 	wo_columns_end_row(columns);
 }
 
-/* Returns the leaf that attempts go to, locked for writing. */
+/*
+ * Returns the leaf that attempts go to, locked for writing.  No executor is
+ * started for it, so it is looked at here.
+ */
 static Relation
 open_attempt_leaf(void)
 {
 	char	   *name = psprintf("attempt_%d", wo_ring_attempt_slot());
 	Oid			namespace_id = get_namespace_oid(WO_EXTENSION, false);
+	Relation	rel = table_open(get_relname_relid(name, namespace_id),
+								 RowExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(rel);
 
-	return table_open(get_relname_relid(name, namespace_id),
-					  RowExclusiveLock);
+	wo_guard_check();
+	for (int i = 0; i < N_ATTEMPT_COLUMNS; i++)
+	{
+		if (i >= desc->natts || TupleDescAttr(desc, i)->attisdropped)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("a column of webhook_outbox.%s was dropped", name),
+					 errhint("Create the extension anew.")));
+	}
+	return rel;
+}
+
+/* Makes a slot for a row; columns that others have added are null. */
+static TupleTableSlot *
+create_attempt_slot(Relation rel)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	memset(slot->tts_isnull, true,
+		   RelationGetNumberOfAttributes(rel) * sizeof(bool));
+	return slot;
 }
 
 /*
@@ -322,7 +348,7 @@ insert_attempt_rows(WoRecord **records, int n)
 	InitResultRelInfo(rri, rel, 1, NULL, 0);
 	ExecOpenIndices(rri, false);
 	for (int i = 0; i < n_slots; i++)
-		slots[i] = table_slot_create(rel, NULL);
+		slots[i] = create_attempt_slot(rel);
 	for (int i = 0; i < n; i++)
 	{
 		if (records[i]->number > 0)

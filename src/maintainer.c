@@ -20,7 +20,9 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "guard.h"
 #include "maintainer.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "settings.h"
@@ -78,7 +80,8 @@ static void
 set_error(WoDatabase *database, const char *message)
 {
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(database->maintenance_error, message, WO_ERROR_LEN);
+	strlcpy(database->maintenance_error, message,
+			pg_mbcliplen(message, strlen(message), WO_ERROR_LEN - 1) + 1);
 	database->maintenance_error_at = GetCurrentTimestamp();
 	LWLockRelease(wo_registry->lock);
 }
@@ -300,6 +303,7 @@ wo_maintainer_main(Datum main_arg)
 											  InvalidOid, 0);
 	wo_is_maintainer = true;
 	require_extension();
+	wo_guard_install();
 	wo_txn_configure_session("webhook_outbox maintenance");
 	PG_TRY();
 	{

@@ -3,8 +3,8 @@
  * obstacle.c
  *	  Errors that pass by themselves, and what to say of them.
  *
- * A table that somebody has locked or a disk that is full is no reason to
- * give up: the same transaction will succeed later.  Whoever looks at
+ * A table that somebody has locked, a disk that is full, a foreign trigger is
+ * no reason to give up: the same transaction will succeed later.  Whoever looks at
  * worker_status meanwhile wants to know what to do about it.
  *
  *-------------------------------------------------------------------------
@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "obstacle.h"
 #include "storage/lock.h"
@@ -40,6 +41,8 @@ wo_obstacle_is_passing(int sqlstate)
 		case ERRCODE_READ_ONLY_SQL_TRANSACTION:
 		case ERRCODE_QUERY_CANCELED:
 			return true;
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+			return wo_guard_has_refused();
 	}
 	return false;
 }

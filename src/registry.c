@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "registry.h"
 #include "settings.h"
@@ -151,7 +152,8 @@ void
 wo_registry_set_error(WoDatabase *database, const char *message)
 {
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(database->last_error, message, WO_ERROR_LEN);
+	strlcpy(database->last_error, message,
+			pg_mbcliplen(message, strlen(message), WO_ERROR_LEN - 1) + 1);
 	database->last_error_at = GetCurrentTimestamp();
 	LWLockRelease(wo_registry->lock);
 }

@@ -28,6 +28,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type_d.h"
 #include "fault.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "ring.h"
 #include "settings.h"
@@ -357,6 +358,7 @@ empty(Ring *ring, int slot)
 	wo_txn_begin("emptying a leaf");
 	run_once(psprintf("LOCK TABLE webhook_outbox.%s_%d"
 					  " IN ACCESS EXCLUSIVE MODE NOWAIT", ring->name, slot));
+	wo_guard_check();			/* nothing else does before a TRUNCATE */
 	if (ring == &event_ring)
 	{
 		keep_needed_events(slot);

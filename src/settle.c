@@ -421,10 +421,13 @@ note_obstacle(WoDispatcher *d, const ErrorData *error, const char *consequence)
 {
 	char	   *obstacle = wo_obstacle_describe(error);
 
-	if (!d->is_stuck && !d->is_blocked)
+	/* What takes somebody to undo it is said even behind something else. */
+	if ((!d->is_stuck && !d->is_blocked) ||
+		(error->hint && strncmp(d->obstacle, obstacle, WO_STATE_LEN - 1) != 0))
 		ereport(LOG,
 				(errmsg("webhook_outbox has stopped sending: %s: %s",
-						consequence, obstacle)));
+						consequence, obstacle),
+				 error->hint ? errhint("%s", error->hint) : 0));
 	strlcpy(d->obstacle, obstacle, WO_STATE_LEN);
 	wo_registry_set_error(d->database, obstacle);
 	d->next_publish_at = d->now;

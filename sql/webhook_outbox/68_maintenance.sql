@@ -27,6 +27,11 @@ BEGIN
         (SELECT string_agg(s.step, ', ' ORDER BY s.position, s.step) FROM webhook_outbox.maintenance_step s));
   END IF;
 
+  -- in a worker the guard does this, before each statement
+  IF v_by <> 'dispatcher' THEN
+    PERFORM webhook_outbox.refuse_foreign_objects();
+  END IF;
+
   -- One at a time. Only who may UPDATE this row can lock it.
   PERFORM FROM webhook_outbox.rollup_watermark FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN

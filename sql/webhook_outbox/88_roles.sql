@@ -8,6 +8,7 @@ CREATE VIEW webhook_outbox.monitor_privilege AS
       -- how it goes
       ('signal', NULL::text[]), ('error_rate', NULL), ('slo', NULL), ('endpoint_status', NULL), ('queue_status', NULL),
       ('worker_status', NULL), ('event_status', NULL), ('delivery_status', NULL), ('maintenance_status', NULL),
+      ('foreign_object', NULL),
       ('alert', NULL), ('alert_history', NULL), ('alert_silence', NULL), ('incident', NULL), ('incident_event', NULL),
       ('integration', NULL), ('integration_gap', NULL), ('prometheus_metric', NULL), ('monitor_privilege', NULL),
       -- what it means
