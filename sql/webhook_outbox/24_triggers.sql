@@ -29,6 +29,22 @@ CREATE TRIGGER endpoint_secret_no_truncate BEFORE TRUNCATE ON webhook_outbox.end
 CREATE TRIGGER endpoint_header_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint_header
   FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Use webhook_outbox.set_headers() to replace headers.');
 
+-- What is owed and how far it is done: emptied at one stroke, it would be lost without a trace.
+CREATE TRIGGER delivery_no_truncate BEFORE TRUNCATE ON webhook_outbox.delivery
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('webhook_outbox.cancel() stops a delivery, pause_endpoint() all of an endpoint.');
+CREATE TRIGGER dead_letter_no_truncate BEFORE TRUNCATE ON webhook_outbox.dead_letter
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('webhook_outbox.discard_dead_letters() deletes dead letters that are not to be sent again.');
+CREATE TRIGGER command_no_truncate BEFORE TRUNCATE ON webhook_outbox.command
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('The dispatcher deletes what it has done.');
+CREATE TRIGGER endpoint_change_no_truncate BEFORE TRUNCATE ON webhook_outbox.endpoint_change
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('The dispatcher deletes what it has taken over.');
+CREATE TRIGGER cursor_no_truncate BEFORE TRUNCATE ON webhook_outbox.cursor
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Without it nobody knows which events are delivered.');
+CREATE TRIGGER claim_no_truncate BEFORE TRUNCATE ON webhook_outbox.claim
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Without it nobody knows whether this database may deliver.');
+CREATE TRIGGER ring_leaf_no_truncate BEFORE TRUNCATE ON webhook_outbox.ring_leaf
+  FOR EACH STATEMENT EXECUTE FUNCTION webhook_outbox.refuse_change('Without it nobody knows which events are delivered.');
+
 -- endpoint: each column that is set is checked, one that stays as it was is not
 
 CREATE FUNCTION webhook_outbox.check_retry_schedule(schedule interval[]) RETURNS void
