@@ -78,7 +78,7 @@ sub make_all_kinds
 		SELECT webhook_outbox.cancel('$doomed[0]', 'down');
 		SELECT webhook_outbox.cancel('$doomed[1]', 'paused');
 		SELECT webhook_outbox.redeliver_dead_letters(
-		  endpoint => 'dead', type => 'order.doomed', max_per_second => 0.2)));
+		  endpoint => 'dead', type => 'order.doomed', max_per_second => 1)));
 	wait_for_sql($source, q(SELECT count(*) > 5 FROM webhook_outbox.delivery
 		WHERE endpoint_id = (SELECT endpoint_id FROM webhook_outbox.endpoint WHERE name = 'dead')
 		  AND next_attempt_at > now()), 'some are asked for again, at a later time');

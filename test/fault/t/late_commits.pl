@@ -192,7 +192,7 @@ sub end_late
 # time has come. The ids of the events are returned.
 sub publish_ordinary
 {
-	my ($phase, $lates) = @_;
+	my ($phase, $passing) = @_;
 	my $session = open_session();
 	my $began = time;
 	my @ids;
@@ -204,7 +204,7 @@ sub publish_ordinary
 		run($session, q(INSERT INTO webhook_outbox.event (type, payload) )
 			  . qq(VALUES ('order.paid', '{"key":"$key"}') RETURNING id;)) or die 'INSERT failed';
 		push @ids, $session->{out} =~ /(\S+)/;
-		for my $late (grep { !$_->{is_ended} && $_->{ends_at} <= time } @$lates)
+		for my $late (grep { !$_->{is_ended} && $_->{ends_at} <= time } @$passing)
 		{
 			$late->{is_ended} = 1;
 			end_late($late);

@@ -113,7 +113,8 @@ sub read_lost
 	command_ok([ 'pg_ctl', '-D', $node->data_dir, '-l', $node->logfile, '-w', 'start' ],
 		'the lost primary can be looked at');
 	my ($port) = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[3];
-	my $keys = qx(psql -XAt -h @{[ $node->host ]} -p $port -d postgres -c "SELECT payload->>'key' FROM webhook_outbox.event");
+	my $host = $node->host;
+	my $keys = qx(psql -XAt -h $host -p $port -d postgres -c "SELECT payload->>'key' FROM webhook_outbox.event");
 	for my $key (split /\n/, $keys)
 	{
 		$known_to_lost{$key} = 1;
