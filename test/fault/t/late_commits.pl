@@ -16,6 +16,7 @@ use Fault;
 use IO::Handle;
 use IPC::Open2;
 use List::Util qw(shuffle);
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 use WebhookOutbox;
@@ -155,7 +156,7 @@ sub begin_late
 	my ($kind, $lasts, %option) = @_;
 	my $number = ++$n_transactions;
 	my $sync = rand > 0.5 ? 'on' : 'off';
-	my $end = rand > 0.4 ? 'commit' : 'rollback';
+	my $end = delete $option{end} // (rand > 0.4 ? 'commit' : 'rollback');
 	my ($sql, $kept, $undone) = $kind->();
 	my $late = { number => $number, session => open_session(), end => $end,
 		ends_at => time + $lasts, %option };
@@ -244,17 +245,20 @@ sub run_round
 	# those that end by themselves, and those that outlive the phase
 	my @passing = map { begin_late((\&plain, \&savepoints)[ $_ % 2 ], rand $seconds) }
 	  1 .. $n_sessions;
-	my @staying = map { begin_late($_, 1e6) } (\&plain, \&storm, (\&savepoints) x $n_sessions);
-	my @prepared = map { begin_late($_, 1e6, is_prepared => 1) }
-	  ((\&plain) x 2, (\&savepoints) x 2, \&storm);
-	# both ends there are
-	$prepared[$_]{end} = $_ % 2 ? 'commit' : 'rollback' for 0 .. $#prepared;
+	my @staying = map { begin_late($_, 1e6) } (\&plain, (\&savepoints) x $n_sessions);
+	push @staying, begin_late(\&storm, 1e6, end => 'commit');
+	my @prepared;
+	for my $kind ((\&plain) x 2, (\&savepoints) x 2, \&storm)
+	{
+		# both ends there are
+		push @prepared, begin_late($kind, 1e6, is_prepared => 1,
+			end => @prepared % 2 ? 'commit' : 'rollback');
+	}
 	my @cut = map { begin_late(\&plain, 1e6) } 1 .. 2;
 	my @ids = publish_ordinary('with', \@passing);
 	all_arrived("round $round: with them all arrive too", @ids);
 	is(n_open(), @staying + @prepared + @cut, 'while late transactions are open');
 	end_late($_) for grep { !$_->{is_ended} } @passing;
-	$staying[1]{end} = 'commit';
 	end_late($_) for shuffle @staying;
 
 	$world->strike('stop immediate', sub {
@@ -266,7 +270,10 @@ sub run_round
 	all_arrived("round $round: with prepared transactions alone, after a crash, too", @ids);
 	is(n_open(), scalar @prepared, 'while those are open');
 	end_late($_) for shuffle @prepared;
-	return;
+	# it goes behind all that has come at once now, which is no part of the next round
+	my ($key) = new_keys('marker', 1);
+	return all_arrived("round $round: what was late has gone",
+		publish($node, 'order.paid', qq({"key":"$key"})));
 }
 
 # ---- figures
@@ -283,9 +290,10 @@ sub show_latency
 {
 	my (%arrived_at, %created_at, %ms);
 
-	for my $request ($world->receiver->requests($path))
+	for (split /\n/, slurp_file($world->receiver->{log}))
 	{
-		$arrived_at{ $request->{id} } //= $request->{at} / 1e6;
+		my ($at, $id) = /"at":(\d+),"method":"POST","path":"\Q$path\E","id":"([^"]+)"/ or next;
+		$arrived_at{$id} //= $at / 1e6;
 	}
 	%created_at = map { split /\|/ } split /\n/, sql_value($node,
 		q(SELECT id, extract(epoch FROM created_at) FROM webhook_outbox.event));
