@@ -1,0 +1,100 @@
+# The disk of the tables fills up while events flow, and then the disk of the
+# write-ahead log, which brings the server down. Nothing is sent that cannot be
+# recorded, worker_status says why, and with room again all goes on by itself
+# (after a start, if the server was down); nothing is lost or needlessly sent twice.
+#
+# Settings: FAULT_EVENTS (how many that are meant to stay), FAULT_ROUNDS (how often
+# each disk is full), FAULT_SECONDS (for how long).
+use strict;
+use warnings FATAL => 'all';
+use OwnDisk table => '192m', wal => '64m';
+use Fault;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+use WebhookOutbox;
+
+my $n_rounds = fault_size(5, 1, 'ROUNDS');
+my $held_for = fault_size(60, 1, 'SECONDS');
+my $n_events = int(fault_size(60_000, 4_000, 'EVENTS') / (2 * $n_rounds));
+my $node = start_node(extension => 0, conf => "wal_recycle = off\nmin_wal_size = 2MB\n"
+	  . "max_wal_size = 4MB\nrestart_after_crash = on\n",
+	extra => [ '--waldir', OwnDisk::folder('wal') . '/wal', '--wal-segsize', '1' ]);
+
+# What has storage of its own and grows is on the small disk.
+my $place = OwnDisk::folder('table') . '/space';
+mkdir $place or die "$place: $!";
+$node->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$place'");
+$node->safe_psql('postgres',
+	'SET default_tablespace = small; CREATE EXTENSION webhook_outbox');
+my $world = fault_world(node => $node);
+
+sub status
+{
+	return split /\|/, sql_value($node, q(
+		SELECT state, in_flight FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher'));
+}
+
+sub n_requests
+{
+	my $stats = $world->receiver->stats;
+	my $n = 0;
+
+	$n += $_->{requests} for values %$stats;
+	return $n;
+}
+
+# Publishes events that are accepted and cannot be recorded: there is room for
+# them in what the table has already, or the producers fail until there is.
+sub fill_tables
+{
+	my $pid = worker_pid($node, 'dispatcher');
+
+	OwnDisk::fill('table');
+	wait_until(sub { (status())[0] =~
+		/^not sending: .*could not (extend|write|create)\b.*No space left/ },
+		'worker_status says that the disk is full');
+	wait_until(sub { (status())[1] == 0 }, 'what was in flight ends');
+	my ($n_before, $until) = (n_requests(), time + $held_for);
+	my $n_states = 0;
+	while (time < $until)
+	{
+		$n_states++ if (status())[0] !~ /^not sending/;
+		usleep(100_000);
+	}
+	is(n_requests(), $n_before, 'nothing is sent that cannot be recorded');
+	is($n_states, 0, 'and worker_status goes on saying why');
+	OwnDisk::clear('table');
+	wait_until(sub { (status())[0] !~ /^not sending/ }, 'with room again sending resumes');
+	return is(worker_pid($node, 'dispatcher'), $pid, 'in the same process');
+}
+
+# The server stops with a PANIC, and cannot start without room.
+sub fill_log
+{
+	my $n_panics = () = slurp_file($node->logfile) =~ /PANIC:.*No space left/g;
+	my $is_down;
+
+	OwnDisk::fill('wal');
+	wait_until(sub {
+		$is_down = () = slurp_file($node->logfile) =~ /PANIC:.*No space left/g;
+		return $is_down > $n_panics; }, 'a log that cannot be written stops the server');
+	$node->stop('immediate', fail_ok => 1);
+	OwnDisk::clear('wal');
+	$node->start;
+	return 'postmaster';
+}
+
+for my $round (1 .. $n_rounds)
+{
+	$world->start_producers(events => $n_events, seconds => $held_for);
+	fill_tables();
+	$world->finish_producers;
+	$world->start_producers(events => $n_events, seconds => $held_for);
+	ok($world->strike('log full', \&fill_log), 'with room again the server starts');
+	$world->finish_producers;
+}
+$world->wait_settled(60);
+$world->judge;
+$world->finish;
