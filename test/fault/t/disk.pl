@@ -17,6 +17,7 @@ use WebhookOutbox;
 my $n_rounds = fault_size(5, 1, 'ROUNDS');
 my $held_for = fault_size(60, 1, 'SECONDS');
 my $n_events = int(fault_size(60_000, 4_000, 'EVENTS') / (2 * $n_rounds));
+my $n_queued = 2_000;
 my $node = start_node(extension => 0, conf => "wal_recycle = off\nmin_wal_size = 2MB\n"
 	  . "max_wal_size = 4MB\nrestart_after_crash = on\n",
 	extra => [ '--waldir', OwnDisk::folder('wal') . '/wal', '--wal-segsize', '1' ]);
@@ -28,6 +29,9 @@ $node->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$place'");
 $node->safe_psql('postgres',
 	'SET default_tablespace = small; CREATE EXTENSION webhook_outbox');
 my $world = fault_world(node => $node);
+# one that has a queue when the disk is full: none of it may go out then
+$world->add_endpoint('queue', '/delay/20/queue', '{queue.*}', '{100ms,1s,1s,1s}',
+	max_in_flight => 8);
 
 sub status
 {
@@ -45,12 +49,16 @@ sub n_requests
 	return $n;
 }
 
-# Publishes events that are accepted and cannot be recorded: there is room for
-# them in what the table has already, or the producers fail until there is.
+# Producers fail while there is no room; deliveries that were owed before wait.
 sub fill_tables
 {
+	my ($round) = @_;
 	my $pid = worker_pid($node, 'dispatcher');
 
+	$node->safe_psql('postgres', qq(
+		INSERT INTO webhook_outbox.event (type, payload)
+		SELECT 'queue.x', ('{"key":"queue-$round-' || n || '"}')::json
+		FROM generate_series(1, $n_queued) n));
 	OwnDisk::fill('table');
 	wait_until(sub { (status())[0] =~
 		/^not sending: .*could not (extend|write|create)\b.*No space left/ },
@@ -89,7 +97,7 @@ sub fill_log
 for my $round (1 .. $n_rounds)
 {
 	$world->start_producers(events => $n_events, seconds => $held_for);
-	fill_tables();
+	fill_tables($round);
 	$world->finish_producers;
 	$world->start_producers(events => $n_events, seconds => $held_for);
 	ok($world->strike('log full', \&fill_log), 'with room again the server starts');
