@@ -211,6 +211,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->started_ms = wo_http_poll_now();
 	transfer->waited_ms = 0;
 	transfer->is_put_off = false;
+	transfer->lacks_file = false;
 	transfer->excerpt_len = 0;
 	transfer->n_body = 0;
 	transfer->n_pieces = 0;
@@ -376,6 +377,18 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	result->response = transfer->excerpt;
 	result->response_len = transfer->excerpt_len;
 	return true;
+}
+
+/*
+ * Has there been no descriptor for a connection since the last call?
+ */
+bool
+wo_http_take_shortage(WoHttp *http)
+{
+	bool		result = http->lacks_files;
+
+	http->lacks_files = false;
+	return result;
 }
 
 /*

@@ -59,6 +59,7 @@ extern int	wo_http_step(WoHttp *http);
 extern bool wo_http_next_finished(WoHttp *http, WoResult *result,
 								  void **owner);
 
+extern bool wo_http_take_shortage(WoHttp *http);
 extern int	wo_http_epoll_fd(const WoHttp *http);
 extern int	wo_http_timeout_ms(WoHttp *http);
 extern int	wo_http_n_in_flight(const WoHttp *http);

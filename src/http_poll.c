@@ -135,7 +135,15 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
 				address->protocol);
 	if (fd < 0)
+	{
+		/* that is not the receiver's fault: try again soon */
+		transfer->lacks_file = errno == EMFILE || errno == ENFILE;
+		transfer->is_put_off = transfer->lacks_file;
+		transfer->http->lacks_files |= transfer->lacks_file;
 		return CURL_SOCKET_BAD;
+	}
+	/* the last address that was tried may have met a shortage */
+	transfer->is_put_off = transfer->lacks_file = false;
 	watch = find_watch(transfer->http, fd);
 	if (watch == NULL)
 	{

@@ -52,6 +52,7 @@ struct WoHttp
 	dlist_head	put_off;		/* Transfers that wait for a look-up */
 	int64		resume_ms;		/* when to see to them again */
 	int			n_lookups;		/* under way and wanted */
+	bool		lacks_files;	/* there was none for a connection */
 	dlist_head	idle;			/* Transfers, the least recently used first */
 	struct WoHttpTransfer *told;	/* its result is with the caller */
 	bool		has_http2;
@@ -99,6 +100,7 @@ typedef struct WoHttpTransfer
 	int			waited_ms;		/* of that, before its name was looked up */
 	bool		is_put_off;		/* waits for that, in put_off, or did so in
 								 * vain */
+	bool		lacks_file;		/* ... or for a descriptor */
 
 	/* the response, as callbacks note it */
 	char	   *excerpt;		/* its first bytes */

@@ -174,10 +174,17 @@ judge_failure(WoHttpTransfer *transfer)
 	return meaning->outcome;
 }
 
-/* Nobody was free to look its name up. */
+/* Nobody was free to look its name up, or there was no descriptor. */
 static WoOutcome
 judge_put_off(WoHttpTransfer *transfer)
 {
+	if (transfer->lacks_file)
+	{
+		snprintf(transfer->error, sizeof(transfer->error),
+				 "no connection could be opened for %.1f s, as too many files are open: raise the limit (ulimit -n)",
+				 transfer->waited_ms / 1e3);
+		return WO_INVALID_REQUEST;
+	}
 	snprintf(transfer->error, sizeof(transfer->error),
 			 "host name was not looked up in %.1f s, as too many others were",
 			 transfer->waited_ms / 1e3);

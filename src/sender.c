@@ -49,6 +49,7 @@
 #define LONG_ROUND_MS		50	/* meanwhile nobody else has his turn */
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
+#define RECKON_INTERVAL_US	(5 * USECS_PER_SEC) /* looks at limits */
 #define ORDERS_PER_ROUND	256 /* then sockets get a turn */
 #define SPARE_DESCRIPTORS	64	/* for all that no request needs */
 #define LOOKUP_DESCRIPTORS	(WO_HTTP_MAX_LOOKUPS * WO_HTTP_LOOKUP_FILES)
@@ -78,6 +79,7 @@ typedef struct Sender
 	int64		round_at;		/* when this round began; 0: it waited since */
 	TimestampTz stop_by;		/* to leave then, come what may */
 	int			max_in_flight;	/* as descriptors permit */
+	int64		reckoned_at;	/* when that was found (monotonic) */
 	int			n_waiting;		/* orders that wait at their targets */
 	bool		is_stopping;	/* takes no more orders */
 	int			n_unflushed;	/* results queued since the last flush */
@@ -100,9 +102,11 @@ PGDLLEXPORT void wo_sender_main(Datum main_arg);
 static int
 permitted_in_flight(void)
 {
+	static int	n_told = 0;
 	struct rlimit limit;
 	rlim_t		needed = (rlim_t) wo_max_in_flight * 2;
 	int			n_spare;
+	int			n;
 
 	needed += SPARE_DESCRIPTORS + LOOKUP_DESCRIPTORS;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
@@ -113,20 +117,26 @@ permitted_in_flight(void)
 		return wo_max_in_flight;
 
 	(void) getrlimit(RLIMIT_NOFILE, &limit);
-	ereport(LOG,
-			(errmsg("webhook_outbox sender may open %llu files only, too few for %d requests at once",
-					(unsigned long long) limit.rlim_cur, wo_max_in_flight),
-			 errhint("Raise the limit of open files (ulimit -n), or lower webhook_outbox.max_in_flight.")));
-	n_spare = (int) limit.rlim_cur - SPARE_DESCRIPTORS;
+	n_spare = (int) limit.rlim_cur - Min(SPARE_DESCRIPTORS,
+										 (int) limit.rlim_cur / 2);
 	/* where there are few of both, all may look up a name at once */
-	return Max(1, Max((n_spare - LOOKUP_DESCRIPTORS) / 2,
-					  n_spare / (2 + WO_HTTP_LOOKUP_FILES)));
+	n = Max(1, Max((n_spare - LOOKUP_DESCRIPTORS) / 2,
+				   n_spare / (2 + WO_HTTP_LOOKUP_FILES)));
+	if (n != n_told)
+		ereport(LOG,
+				(errmsg("webhook_outbox sender may open %llu files only, too few for %d requests at once: it makes %d",
+						(unsigned long long) limit.rlim_cur, wo_max_in_flight,
+						n),
+				 errhint("Raise the limit of open files (ulimit -n), or lower webhook_outbox.max_in_flight.")));
+	n_told = n;
+	return n;
 }
 
 static void
 read_settings(Sender *sender, WoHttpOptions *options)
 {
 	sender->max_in_flight = permitted_in_flight();
+	sender->reckoned_at = wo_clock_monotonic();
 	options->ca_file = wo_ca_file;
 	options->max_in_flight = sender->max_in_flight;
 	options->response_excerpt = wo_response_excerpt;
@@ -135,14 +145,29 @@ read_settings(Sender *sender, WoHttpOptions *options)
 }
 
 static void
-reload(Sender *sender)
+configure(Sender *sender)
 {
 	WoHttpOptions options;
 
-	ConfigReloadPending = false;
-	ProcessConfigFile(PGC_SIGHUP);
 	read_settings(sender, &options);
 	wo_http_configure(sender->http, &options);
+}
+
+static void
+reload(Sender *sender)
+{
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	configure(sender);
+}
+
+/* The limit of open files may have been lowered since it was looked at. */
+static void
+notice_shortage(Sender *sender)
+{
+	if (wo_clock_monotonic() - sender->reckoned_at > RECKON_INTERVAL_US &&
+		wo_http_take_shortage(sender->http))
+		configure(sender);
 }
 
 /*----------------------------------------------------------------------
@@ -493,6 +518,7 @@ run(Sender *sender)
 		notice_shutdown(sender);
 		beat(sender);
 		n = work(sender);
+		notice_shortage(sender);
 		if (is_done(sender))
 			return;
 		if (n == 0)
