@@ -125,13 +125,18 @@ judge_timeout(WoHttpTransfer *transfer)
 	curl_off_t	sent = 0;
 	curl_off_t	answered = 0;
 	curl_off_t	total = 0;
+	long		n_sent = 0;
 	const char *what;
 
 	curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
 	curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
 	curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
 	curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total);
+	curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &n_sent);
 
+	/* libcurl 8.22 gives the last phases a time though nothing was sent */
+	if (n_sent == 0)
+		sent = answered = 0;
 	if (answered > 0)
 		what = "answer was not complete";
 	else if (sent > 0)

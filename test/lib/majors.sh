@@ -86,7 +86,7 @@ wo_make_root() {
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--include="postgresql-$major,postgresql-$major-cron,make,gcc,libc6-dev" \
-		--include=libcurl4-openssl-dev,libssl-dev,openssl,iproute2 \
+		--include=libcurl4-openssl-dev,libssl-dev,openssl,ca-certificates,iproute2 \
 		--include=libipc-run-perl,libio-socket-ssl-perl \
 		--customize-hook="$(wo_unpack_hook libpq-dev "postgresql-server-dev-$major")" \
 		${old:+--customize-hook="$old"} \

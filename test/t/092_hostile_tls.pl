@@ -66,12 +66,13 @@ sub url_of
 
 # ---- attempts
 
-my $not_accepted = qr/certificate was not accepted: SSL certificate problem: /;
+my $not_accepted = 
+  qr/certificate was not accepted: SSL certificate (?:problem|OpenSSL verify result): /;
 my %expect = (
 	good => [ 'delivered', 200, '' ],
 	unknown_ca => [ 'tls_error', '', qr/$not_accepted.*issuer.*/ ],
-	expired => [ 'tls_error', '', qr/$not_accepted.*expired/ ],
-	not_yet => [ 'tls_error', '', qr/$not_accepted.*not yet valid/ ],
+	expired => [ 'tls_error', '', qr/$not_accepted.*expired.*/ ],
+	not_yet => [ 'tls_error', '', qr/$not_accepted.*not yet valid.*/ ],
 	wrong_host => [ 'tls_error', '',
 		qr/certificate was not accepted: .*127\.0\.0\.1.*/ ],
 	self_signed => [ 'tls_error', '', qr/$not_accepted.*self-signed.*/ ],
