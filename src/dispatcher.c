@@ -37,19 +37,14 @@
 #include "router.h"
 #include "senders.h"
 #include "settings.h"
-#include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/proc.h"
 #include "txn.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/ps_status.h"
 #include "utils/timestamp.h"
 
 PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 
-#define PUBLISH_US			(USECS_PER_SEC / 4)
-#define RATE_US				USECS_PER_SEC
 #define REOPEN_US			USECS_PER_MINUTE
 
 /* So often is tried to start where a table is locked. */
@@ -71,48 +66,6 @@ PGDLLEXPORT void wo_dispatcher_main(Datum main_arg);
 static WoDatabase *my_database = NULL;
 static char *database_name;
 
-/* before_shmem_exit: the launcher may start another one. */
-static void
-leave_registry(int code, Datum arg)
-{
-	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	my_database->pid = 0;
-	my_database->n_senders = 0;
-	my_database->n_in_flight = 0;
-	my_database->per_second = 0;
-	memset(my_database->senders, 0, sizeof(my_database->senders));
-	strlcpy(my_database->state, "stopped", WO_STATE_LEN);
-	/* before the lock is given up: the entry may be another database's then */
-	pg_atomic_write_u32(&my_database->dispatcher, WO_NO_PROC);
-	LWLockRelease(wo_registry->lock);
-	wo_registry_wake(pg_atomic_read_u32(&wo_registry->launcher));
-}
-
-/* Becomes the dispatcher of this database; exits if there is one. */
-static void
-join_registry(void)
-{
-	my_database = wo_registry_find(MyDatabaseId, true);
-	if (my_database == NULL)
-		ereport(FATAL,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many databases use webhook_outbox"),
-				 errhint("Raise webhook_outbox.max_databases and restart the server.")));
-	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	if (my_database->pid != 0)
-	{
-		LWLockRelease(wo_registry->lock);
-		proc_exit(0);
-	}
-	my_database->pid = MyProcPid;
-	my_database->started_at = GetCurrentTimestamp();
-	my_database->n_delivered = my_database->n_failed = 0;
-	strlcpy(my_database->state, "starting", WO_STATE_LEN);
-	LWLockRelease(wo_registry->lock);
-	before_shmem_exit(leave_registry, (Datum) 0);
-	pg_atomic_write_u32(&my_database->dispatcher, WO_MY_PROC_NUMBER);
-}
-
 /* Exits, and tells the launcher, when this database has no extension. */
 static void
 require_extension(void)
@@ -132,60 +85,6 @@ require_extension(void)
 	if (!found)
 		proc_exit(0);
 	my_database->n_starts++;
-}
-
-static bool
-is_idle(const WoDispatcher *d)
-{
-	return wo_flight_n_used() == 0 && d->reader->n_events == 0 &&
-		!wo_settle_has_pending();
-}
-
-static const char *
-state_name(const WoDispatcher *d)
-{
-	if (d->is_stopping)
-		return "stopping";
-	if (d->is_stuck || d->is_blocked)
-		return psprintf("not sending: %s%s",
-						d->is_stuck ? "attempts cannot be recorded: " : "",
-						d->obstacle);
-	if (d->is_held)
-		return "not sending: this database is a copy, see resume_delivery()";
-	if (!wo_enabled)
-		return "not sending: webhook_outbox.enabled is off";
-	if (d->n_held_endpoints > 0)
-		return is_idle(d) ?
-			"idle, with endpoints whose secrets do not open: see last_error" :
-			"delivering, but not where secrets do not open: see last_error";
-	return is_idle(d) ? "idle" : "delivering";
-}
-
-/* Shows in shared memory what is going on. */
-static void
-publish(WoDispatcher *d)
-{
-	static TimestampTz rate_at = 0;
-	static uint64 rate_base = 0;
-
-	if (d->now < d->next_publish_at && !wo_senders_take_changed())
-		return;
-	d->next_publish_at = d->now + PUBLISH_US;
-	d->is_shown_idle = is_idle(d);
-	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(d->database->state, state_name(d), WO_STATE_LEN);
-	d->database->n_delivered = d->n_delivered;
-	d->database->n_failed = d->n_failed;
-	d->database->n_in_flight = wo_flight_n_used();
-	if (d->now - rate_at >= RATE_US)
-	{
-		d->database->per_second = (d->n_delivered - rate_base) *
-			(float) USECS_PER_SEC / Max(d->now - rate_at, 1);
-		rate_base = d->n_delivered;
-		rate_at = d->now;
-	}
-	wo_senders_publish();
-	LWLockRelease(wo_registry->lock);
 }
 
 static bool
@@ -219,7 +118,7 @@ recover(WoDispatcher *d)
 {
 	while (!try_to_recover(d))
 	{
-		publish(d);
+		wo_status_publish(d);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 RECOVER_AGAIN_MS, PG_WAIT_EXTENSION);
@@ -246,6 +145,7 @@ start(MemoryContext context)
 	d->next_poll_at = d->now;
 	d->next_maintenance_at = d->now;
 	d->is_held = true;			/* until the claim was looked at */
+	d->must_check_claim = true;
 	wo_router_create(context);
 	wo_backlog_create(context);
 	wo_command_create(context);
@@ -284,8 +184,7 @@ check_claim(WoDispatcher *d)
 {
 	bool		is_ours;
 
-	if (!(d->wants & WO_WANT_ENDPOINTS) && !d->must_check_claim &&
-		!(d->is_held && d->is_polling))
+	if (!d->must_check_claim && !(d->is_held && d->is_polling))
 		return;
 	wo_txn_begin("looking whether this database is a copy");
 	is_ours = wo_claim_is_ours();
@@ -361,14 +260,19 @@ notice_wants(WoDispatcher *d)
 											WO_WANT_EXTENSION);
 	announced &= ~WO_WANT_EXTENSION;
 	d->wants |= announced;
+	if (announced & WO_WANT_ENDPOINTS)
+		d->must_check_claim = true;
 	wo_maintainer_note_change(d->n_delivered + d->n_failed, announced != 0);
 	d->is_polling = d->now >= d->next_poll_at;
 	if (!d->is_polling)
 		return;
 	d->wants |= WO_WANT_EVENTS;
 	reopen_held(d);
-	if (d->reader->reading)
-		d->wants |= WO_WANT_ENDPOINTS;	/* else a new window tells */
+	if (d->reader->reading)		/* else a new window tells */
+	{
+		d->wants |= WO_WANT_ENDPOINTS;
+		d->must_check_claim = true;
+	}
 	d->next_poll_at = d->now + wo_poll_interval * INT64CONST(1000);
 }
 
@@ -481,7 +385,6 @@ work(WoDispatcher *d)
 		wo_upkeep_run(d);
 }
 
-
 /*
  * An error that will pass, of a lock or the disk, stops sending and not the
  * process: what is in flight comes back and is recorded.  Whatever opens a
@@ -508,7 +411,7 @@ run_cycle(WoDispatcher *d)
 	PG_END_TRY();
 	if (d->is_polling && !d->is_held && !d->is_stopping)
 		wo_maintainer_start_if_due(d->database, d->now);
-	publish(d);
+	wo_status_publish(d);
 }
 
 /* Lets the senders finish, records what they did, and writes the cursor. */
@@ -528,7 +431,7 @@ stop(WoDispatcher *d)
 	d->now = GetCurrentTimestamp();
 	wo_settle_collect(d);
 	wo_settle_record(d, true);
-	publish(d);
+	wo_status_publish(d);
 }
 
 static void
@@ -580,7 +483,7 @@ wo_dispatcher_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
 											  InvalidOid, 0);
-	join_registry();
+	my_database = wo_status_join();
 	require_extension();
 	WO_FAULT("dispatcher_start");
 	wo_txn_configure_session("webhook_outbox dispatcher");

@@ -4,7 +4,7 @@
  *	  What the parts of the dispatcher share.
  *
  * Layer 4.  dispatcher.c has the loop, intake.c and obey.c what comes in,
- * admission.c what goes out, settle.c what came back.
+ * admission.c what goes out, settle.c what came back, status.c what is shown.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,6 +60,10 @@ extern void wo_obey_commands(WoDispatcher *d);
 
 /* upkeep.c */
 extern void wo_upkeep_run(WoDispatcher *d);
+
+/* status.c */
+extern WoDatabase *wo_status_join(void);
+extern void wo_status_publish(WoDispatcher *d);
 
 /* admission.c */
 extern void wo_admission_make_ready(WoDispatcher *d, WoEndpoint *endpoint);

@@ -20,7 +20,7 @@
 /* Requests are quick that take less, and the mean forgets so much of each. */
 #define QUICK_MS			20.0f
 #define SLOW_MS				1000.0f /* and slow that take as much */
-#define SILENT_US			USECS_PER_SEC	/* without an end: none will come */
+#define SILENT_US			USECS_PER_SEC	/* without an end: silent */
 #define RECENT_SHARE		0.05f
 
 /* Returns an endpoint without configuration, in the current context. */

@@ -64,7 +64,7 @@ wo_flight_n_free(WoPace pace)
 	int			n_free = n_allowed - n_used;
 	int			n = 0;
 
-	/* each pace has its share of the slots, and so has it with all behind it */
+	/* a pace has its share of the slots, and has it with all behind it */
 	for (int i = WO_N_PACES - 1; i >= (int) WO_PACE_QUICK; i--)
 	{
 		n += n_used_by[i];

@@ -3,9 +3,9 @@
  * obstacle.c
  *	  Errors that pass by themselves, and what to say of them.
  *
- * A table that somebody has locked, a disk that is full, a foreign trigger is
- * no reason to give up: the same transaction will succeed later.  Whoever looks at
- * worker_status meanwhile wants to know what to do about it.
+ * A table that somebody has locked, a disk that is full, a foreign trigger
+ * is no reason to give up: the same transaction will succeed later.  Whoever
+ * looks at worker_status meanwhile wants to know what to do about it.
  *
  *-------------------------------------------------------------------------
  */

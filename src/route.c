@@ -9,7 +9,7 @@
  * event costs one look-up with ten thousand endpoints too.  There may be as
  * many tenants, though, each with an endpoint and few events: to work it out,
  * only the endpoints of the event's tenant are looked at, and those that want
- * events of all.  Looking at all ten thousand took 300 microseconds (measured).
+ * events of all.  Looking at all ten thousand took 300 us (measured).
  *
  *-------------------------------------------------------------------------
  */
@@ -125,7 +125,7 @@ add_matches(List *matches, List *endpoints, const WoEvent *event)
 	return matches;
 }
 
-/* Works it out; call it in route_context unless the result is soon forgotten. */
+/* Works it out, in the current memory context. */
 static List *
 find_matches(const WoEvent *event)
 {
