@@ -37,6 +37,7 @@
 #include "router.h"
 #include "senders.h"
 #include "settings.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "txn.h"
 #include "utils/guc.h"
