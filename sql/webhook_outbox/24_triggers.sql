@@ -2,7 +2,7 @@
 -- endpoint_secret and endpoint_header run as the owner, so that a role with a GRANT on those tables alone can write them.
 
 -- event: append-only. The row trigger fires always: rows that replication brings must not be sent again. The refusal is a
--- statement trigger on the parent: the dispatcher empties leaves by name and never meets it.
+-- statement trigger on the parent: the dispatcher empties leaves by name and never meets it. See 92_replication.sql for those.
 
 CREATE TRIGGER event_before_insert BEFORE INSERT ON webhook_outbox.event
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.event_before_insert();

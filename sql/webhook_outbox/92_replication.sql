@@ -20,6 +20,29 @@ COMMENT ON FUNCTION webhook_outbox.refuse_replication() IS
   'trigger: refuses what logical replication would do to a table that is true of this server alone';
 REVOKE ALL ON FUNCTION webhook_outbox.refuse_replication() FROM PUBLIC;
 
+CREATE FUNCTION webhook_outbox.refuse_truncate() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_who text := (SELECT a.backend_type FROM pg_stat_get_activity(pg_backend_pid()) a);
+BEGIN
+  -- The dispatcher empties leaves itself. Each server does: those of a subscriber hold its own events too.
+  IF v_who = 'webhook_outbox dispatcher' THEN
+    RETURN NULL;
+  ELSIF v_who LIKE 'logical replication%' THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('TRUNCATE by logical replication on webhook_outbox.%s is not allowed', TG_TABLE_NAME),
+      HINT = 'To a server that has the extension too, publish no table of it but webhook_outbox.event, and that '
+             'WITH (publish = ''insert''). ALTER SUBSCRIPTION ... SKIP passes over a transaction.';
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+    MESSAGE = format('TRUNCATE on webhook_outbox.%s is not allowed', TG_TABLE_NAME),
+    HINT = 'What is settled goes away by itself, see webhook_outbox.event_retention and webhook_outbox.attempt_retention.';
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.refuse_truncate() IS 'trigger: nobody empties a leaf of a ring but the dispatcher';
+REVOKE ALL ON FUNCTION webhook_outbox.refuse_truncate() FROM PUBLIC;
+
 DO $$
 DECLARE
   v_table regclass;
@@ -34,14 +57,13 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY FULL', v_table);
   END LOOP;
 
-  -- Each server empties its own leaves: those of a subscriber hold its own events too.
   FOR v_table IN
     SELECT i.inhrelid FROM pg_catalog.pg_inherits i
     WHERE i.inhparent IN ('webhook_outbox.event'::pg_catalog.regclass, 'webhook_outbox.attempt'::pg_catalog.regclass)
   LOOP
-    EXECUTE pg_catalog.format('CREATE TRIGGER refuse_replication BEFORE TRUNCATE ON %s FOR EACH STATEMENT '
-                              'EXECUTE FUNCTION webhook_outbox.refuse_replication()', v_table);
-    EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER refuse_replication', v_table);
+    EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT '
+                              'EXECUTE FUNCTION webhook_outbox.refuse_truncate()', v_table);
+    EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER refuse_truncate', v_table);
   END LOOP;
 
   -- How far the log is read, and what is to be sent.

@@ -82,7 +82,7 @@ for my $command ('ANALYZE %s', 'VACUUM FULL %s', 'REINDEX TABLE %s',
 }
 
 for my $table (qw(event endpoint endpoint_secret delivery dead_letter command
-	endpoint_change cursor claim ring_leaf))
+	endpoint_change cursor claim ring_leaf event_3 event_kept attempt attempt_0))
 {
 	like(error_of("TRUNCATE webhook_outbox.$table CASCADE"),
 		qr/ERROR:  TRUNCATE on webhook_outbox\.\w+ is not allowed\nHINT:/,
