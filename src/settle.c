@@ -525,9 +525,11 @@ wo_settle_deadline(void)
 {
 	TimestampTz at = wo_rollup_deadline();
 
+	if (retry_at > 0)
+		return retry_at;
 	if (wo_settle_has_pending())
 		at = Min(at, first_pending_at + BATCH_DELAY_US);
-	return Max(at, retry_at);
+	return at;
 }
 
 /*
@@ -548,10 +550,10 @@ is_rollup_due(WoDispatcher *d, bool is_last)
 void
 wo_settle_record(WoDispatcher *d, bool is_last)
 {
-	bool		with_cursor = is_cursor_due(d, is_last);
+	bool		with_cursor = is_cursor_due(d, is_last || d->is_stuck);
 	bool		with_rollup = is_rollup_due(d, is_last);
-	bool		is_due = n_pending + n_parking >= BATCH_RECORDS ||
-	d->now >= wo_settle_deadline() ||
+	bool		is_due = d->is_stuck || d->now >= wo_settle_deadline() ||
+	n_pending + n_parking >= BATCH_RECORDS ||
 	(is_last && wo_settle_has_pending());
 
 	/* At the end nothing is left to wait for. */
