@@ -188,7 +188,7 @@ COMMENT ON FUNCTION webhook_outbox.set_headers(text, jsonb) IS
   'set_headers(''billing'', ''{"Authorization": "Bearer ..."}'')';
 
 CREATE FUNCTION webhook_outbox.sealed_problem(p_endpoint_id bigint) RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT x.problem
   FROM (

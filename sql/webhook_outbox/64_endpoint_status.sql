@@ -15,13 +15,14 @@ CREATE VIEW webhook_outbox.endpoint_status AS
   SELECT p.endpoint_id, p.name,
          CASE WHEN p.disabled_at IS NOT NULL THEN 'disabled'
               WHEN NOT p.enabled THEN 'paused'
+              WHEN h.problem IS NOT NULL THEN 'held'
               WHEN w.retrying > 0 AND (s.started_at IS NULL OR f.started_at > s.until) THEN 'failing'
               WHEN n.pending + w.parked + w.retrying > 0 THEN 'delivering'
               ELSE 'idle' END AS state,
          p.tier, n.pending + w.parked AS pending, w.retrying, l.dead_letters, w.next_attempt_at,
          least(n.oldest_at, w.oldest_at) AS waiting_since,
          s.started_at AS last_success_at, f.started_at AS last_failure_at,
-         f.http_status AS last_failure_status, coalesce(p.disabled_reason, f.error) AS last_error
+         f.http_status AS last_failure_status, coalesce(p.disabled_reason, h.problem, f.error) AS last_error
   FROM webhook_outbox.endpoint p
   LEFT JOIN (
     SELECT d.endpoint_id AS of_endpoint, count(*) AS pending, min(d.created_at) AS oldest_at
@@ -33,6 +34,7 @@ CREATE VIEW webhook_outbox.endpoint_status AS
            min(d.next_attempt_at) FILTER (WHERE d.state = 'retrying') AS next_attempt_at,
            to_timestamp(('x' || min(left(replace(d.event_id::text, '-', ''), 12)))::bit(48)::bigint / 1000.0) AS oldest_at
     FROM webhook_outbox.delivery d WHERE d.endpoint_id = p.endpoint_id AND d.state IN ('parked', 'retrying')) w
+  CROSS JOIN LATERAL (SELECT webhook_outbox.sealed_problem(p.endpoint_id) AS problem OFFSET 0) h
   CROSS JOIN LATERAL (
     SELECT count(*) AS dead_letters FROM webhook_outbox.dead_letter d WHERE d.endpoint_id = p.endpoint_id) l
   LEFT JOIN webhook_outbox.open_successes() o ON o.endpoint_id = p.endpoint_id
@@ -48,11 +50,12 @@ CREATE VIEW webhook_outbox.endpoint_status AS
     WHERE a.endpoint_id = p.endpoint_id AND a.outcome <> 'delivered' ORDER BY a.started_at DESC LIMIT 1) f ON true;
 COMMENT ON VIEW webhook_outbox.endpoint_status IS
   'how each endpoint is doing, what waits for it, its last success and failure; a role that is to read it needs EXECUTE on '
-  'open_successes() too (grant_monitor() sees to that)';
+  'open_successes() and sealed_problem() too (grant_monitor() sees to that)';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.name IS 'its name';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.state IS
-  'idle (nothing waits), delivering, failing (the last attempt failed, retries wait), paused, or disabled (by HTTP 410)';
+  'idle (nothing waits), delivering, failing (the last attempt failed, retries wait), held (its secrets cannot be decrypted), '
+  'paused, or disabled (by HTTP 410)';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.tier IS 'how much it matters';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.pending IS 'deliveries not begun, in flight or waiting for their turn';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.retrying IS 'deliveries that failed and will be tried again';
@@ -63,4 +66,4 @@ COMMENT ON COLUMN webhook_outbox.endpoint_status.last_success_at IS
   'when an attempt delivered last: exactly for about a minute, then to the minute, after 26 hours to the hour, after 35 days to the day';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_at IS 'start of the last attempt that failed';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_status IS 'HTTP status of that one; NULL: no response';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.last_error IS 'why it is disabled, or else the error of the last attempt that failed';
+COMMENT ON COLUMN webhook_outbox.endpoint_status.last_error IS 'why it is disabled or held, or else the error of the last attempt that failed';

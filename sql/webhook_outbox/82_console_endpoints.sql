@@ -28,7 +28,7 @@ BEGIN
     v_rows := v_rows || '<tr>'
       || webhook_outbox.html_cell('', webhook_outbox.html_escape(r.name, 60) || '<small>tier ' || r.tier || '</small>', 'name')
       || webhook_outbox.html_cell('state', webhook_outbox.html_state(
-           CASE WHEN r.state IN ('disabled', 'failing') THEN 'bad' WHEN r.state = 'paused' THEN 'warn'
+           CASE WHEN r.state IN ('disabled', 'failing', 'held') THEN 'bad' WHEN r.state = 'paused' THEN 'warn'
                 WHEN r.state = 'delivering' OR r.ended > 0 THEN 'good' ELSE 'idle' END, r.state))
       || webhook_outbox.html_cell('24 hours', webhook_outbox.svg_spark(r.hourly_delivered, r.hourly_failed,
            webhook_outbox.html_count(r.ended) || ' deliveries in 24 hours'), 'plot')

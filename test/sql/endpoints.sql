@@ -57,7 +57,8 @@ SELECT name, state, last_error FROM webhook_outbox.endpoint_status ORDER BY name
 -- A role needs EXECUTE alone for a function, and INSERT or UPDATE alone for the table.
 CREATE ROLE regress_wo_ops;
 GRANT USAGE ON SCHEMA webhook_outbox TO regress_wo_ops;
-GRANT EXECUTE ON FUNCTION webhook_outbox.pause_endpoint, webhook_outbox.open_successes TO regress_wo_ops;
+GRANT EXECUTE ON FUNCTION webhook_outbox.pause_endpoint, webhook_outbox.open_successes, webhook_outbox.sealed_problem
+  TO regress_wo_ops;
 GRANT UPDATE (url), SELECT (name) ON webhook_outbox.endpoint TO regress_wo_ops;
 GRANT SELECT ON webhook_outbox.endpoint_status TO regress_wo_ops;
 DELETE FROM webhook_outbox.endpoint_change;

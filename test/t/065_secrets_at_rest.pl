@@ -335,6 +335,10 @@ like(
 	sql_value($node, "SELECT webhook_outbox.explain_event('$waits')"),
 	qr/pending.*\n +Nothing is sent to the endpoint: its secret is encrypted with key "second", which is not in/,
 	'so does explain_event');
+is( sql_value(
+		$node, q(SELECT count(*) FROM webhook_outbox.endpoint_status
+		WHERE state = 'held' AND last_error LIKE '%encrypted with key "second"%')),
+	4, 'and so does endpoint_status, of each endpoint');
 refused(
 	$node, "SELECT * FROM webhook_outbox.render('$waits', 'new')",
 	qr/ERROR: .*encrypted with key "second".*\n.*HINT: .*rotate_secret/,
