@@ -23,9 +23,9 @@
 # is needed for it, and two checkouts can be tested at once.
 #
 # Settings (environment): PG_CONFIG (which PostgreSQL; default: the newest
-# that Debian has), COPT (compiler flags), WO_SERVER_UNDER (what servers are
-# started by, such as valgrind with its options), WO_OLD_PG_CONFIG (an older
-# PostgreSQL, which pg_upgrade is then tested from), WO_KEEP=1, TMPDIR.
+# that Debian has), COPT (compiler flags), WO_SERVER_ENV (what servers have in
+# their environment: NAME='VALUE'...), WO_OLD_PG_CONFIG (an older PostgreSQL,
+# which pg_upgrade is then tested from), WO_KEEP=1, TMPDIR.
 
 WO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -183,18 +183,20 @@ wo_copy_server() {
 	export PG_CONFIG
 }
 
-# Let the copied server run under another program. What initdb starts, and what
-# only asks it something, does not.
+# Give the copied server more of an environment, but neither what initdb starts
+# nor what only asks it something. It keeps the name of this script: what pg_ctl
+# restart starts is what the postmaster says that it is.
 wo_wrap_server() {
 	wo_run mv "$WO_BIN/postgres" "$WO_BIN/postgres.bare"
 	wo_run tee "$WO_BIN/postgres" >/dev/null <<END
-#!/bin/sh
+#!/bin/bash
 case \$1 in
 	--boot | --check | --single | --describe-config | -C | -V)
 		exec "$WO_BIN/postgres.bare" "\$@"
 		;;
 esac
-exec $WO_SERVER_UNDER "$WO_BIN/postgres.bare" "\$@"
+export $WO_SERVER_ENV
+exec -a "\$0" "$WO_BIN/postgres.bare" "\$@"
 END
 	wo_run chmod 755 "$WO_BIN/postgres"
 }
@@ -251,7 +253,7 @@ wo_setup() {
 	[ ${#packages[@]} -eq 0 ] || wo_need_packages "${packages[@]}"
 	wo_make_work
 	wo_copy_server
-	[ -z "${WO_SERVER_UNDER:-}" ] || wo_wrap_server
+	[ -z "${WO_SERVER_ENV:-}" ] || wo_wrap_server
 	[ -z "${WO_OLD_PG_CONFIG:-}" ] || wo_set_up_old
 	wo_say "building with $("$PG_CONFIG" --version)"
 	wo_build
