@@ -13,6 +13,7 @@
 #   majors    regress, isolation and some TAP tests on PostgreSQL 17 and 18
 #   cassert   everything on PostgreSQL 15 with assertions
 #   asan      the same, with AddressSanitizer and UndefinedBehaviorSanitizer
+# valgrind (a suite for itself) has a server deliver under valgrind.
 #
 # Settings (environment): COPT (compiler flags, default -DUSE_ASSERT_CHECKING),
 # PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, FAULTS (which scenarios of test/fault/t;
@@ -70,6 +71,10 @@ for suite in "$@"; do
 			majors=("$([ "$suite" = asan ] && echo 15san || echo 15c)")
 			majors_tests=(regress isolation tap)
 			;;
+		valgrind)
+			packages+=(valgrind libio-socket-ssl-perl)
+			files+=(test/suite/valgrind.pl)
+			;;
 		*pg_cron.pl)
 			packages+=(postgresql-NN-cron)
 			files+=("$suite")
@@ -83,7 +88,7 @@ for suite in "$@"; do
 			files+=("$suite")
 			;;
 		*.pl) files+=("$suite") ;;
-		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fault, fuzz, majors, cassert, asan or a file" ;;
+		*) wo_fail "no suite $suite: lint, analyze, regress, isolation, tap, fault, fuzz, majors, cassert, asan, valgrind or a file" ;;
 	esac
 done
 
