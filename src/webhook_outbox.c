@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "operation.h"
 #include "registry.h"
+#include "replication/logicalworker.h"
 #include "settings.h"
 #include "tenancy.h"
 #include "txn.h"
@@ -38,6 +39,7 @@ PG_MODULE_MAGIC;
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_next_xid);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_process_kind);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_workers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_worker_rows);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_find_operation);
@@ -72,6 +74,21 @@ wo_sql_next_xid(PG_FUNCTION_ARGS)
 {
 	(void) GetTopTransactionId();	/* so that ours is below it */
 	PG_RETURN_FULLTRANSACTIONID(ReadNextFullTransactionId());
+}
+
+/*
+ * SQL: process_kind() returns text.  What this process is, if it is one of
+ * those whose writes differ.  pg_stat_activity would hide it from a role that
+ * is not a superuser, as that of the dispatcher may be.
+ */
+Datum
+wo_sql_process_kind(PG_FUNCTION_ARGS)
+{
+	if (wo_is_dispatcher)
+		PG_RETURN_TEXT_P(cstring_to_text("dispatcher"));
+	if (IsLogicalWorker())
+		PG_RETURN_TEXT_P(cstring_to_text("replication"));
+	PG_RETURN_NULL();
 }
 
 /* SQL: request_wakeup(what text).  Wakes the dispatcher at commit. */

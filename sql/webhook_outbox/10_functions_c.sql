@@ -22,6 +22,11 @@ CREATE FUNCTION webhook_outbox.next_xid() RETURNS xid8
 COMMENT ON FUNCTION webhook_outbox.next_xid() IS
   'the xid that will be assigned next, whatever the transaction''s snapshot';
 
+CREATE FUNCTION webhook_outbox.process_kind() RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_process_kind' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.process_kind() IS
+  'dispatcher, replication (a worker that applies what was published elsewhere), or NULL: this process is neither';
+
 CREATE FUNCTION webhook_outbox.find_operation(tenant text, operation_id text) RETURNS uuid
   AS 'MODULE_PATHNAME', 'wo_sql_find_operation' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.find_operation(text, text) IS

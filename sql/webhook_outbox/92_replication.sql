@@ -3,11 +3,11 @@
 -- event_before_insert), its claim makes a copy of the database, and what would harm the log of this one is refused.
 
 CREATE FUNCTION webhook_outbox.refuse_replication() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- a session that loads a dump with session_replication_role = replica is welcome
-  IF (SELECT a.backend_type FROM pg_stat_get_activity(pg_backend_pid()) a) LIKE 'logical replication%' THEN
+  IF webhook_outbox.process_kind() = 'replication' THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
       MESSAGE = format('%s by logical replication on webhook_outbox.%s is not allowed', TG_OP, TG_TABLE_NAME),
       HINT = 'To a server that has the extension too, publish no table of it but webhook_outbox.event, and that '
@@ -21,15 +21,15 @@ COMMENT ON FUNCTION webhook_outbox.refuse_replication() IS
 REVOKE ALL ON FUNCTION webhook_outbox.refuse_replication() FROM PUBLIC;
 
 CREATE FUNCTION webhook_outbox.refuse_truncate() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_who text := (SELECT a.backend_type FROM pg_stat_get_activity(pg_backend_pid()) a);
+  v_who text := webhook_outbox.process_kind();
 BEGIN
   -- The dispatcher empties leaves itself. Each server does: those of a subscriber hold its own events too.
-  IF v_who = 'webhook_outbox dispatcher' THEN
+  IF v_who = 'dispatcher' THEN
     RETURN NULL;
-  ELSIF v_who LIKE 'logical replication%' THEN
+  ELSIF v_who = 'replication' THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
       MESSAGE = format('TRUNCATE by logical replication on webhook_outbox.%s is not allowed', TG_TABLE_NAME),
       HINT = 'To a server that has the extension too, publish no table of it but webhook_outbox.event, and that '

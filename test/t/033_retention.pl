@@ -1,5 +1,6 @@
 # Rings turn and leaves are emptied, but an event that a dead letter or a
 # retry still needs outlives its leaf, payload and all.
+# All that by a dispatcher that works as a role which is no superuser.
 # Plain SQL cannot show it: it takes deliveries, and time that passes.
 use strict;
 use warnings FATAL => 'all';
@@ -10,6 +11,15 @@ my $receiver = start_receiver();
 my $node = start_node(
 	conf => "webhook_outbox.event_retention = 6s\n"
 	  . "webhook_outbox.attempt_retention = 6s\n");
+my $pid = worker_pid($node, 'dispatcher');
+$node->safe_psql(
+	'postgres', q(
+	CREATE ROLE clerk;
+	GRANT USAGE ON SCHEMA webhook_outbox TO clerk;
+	GRANT ALL ON ALL TABLES IN SCHEMA webhook_outbox TO clerk;
+	GRANT ALL ON ALL ROUTINES IN SCHEMA webhook_outbox TO clerk));
+$node->append_conf('postgresql.conf', "webhook_outbox.role = 'clerk'");
+$node->reload;
 create_endpoint($node, $receiver, 'well', '/well');
 create_endpoint($node, $receiver, 'dead', '/dead',
 	event_types => "'{bad.*}'", retry_schedule => "'{100ms}'");
@@ -51,5 +61,6 @@ wait_for_sql(
 	'then nothing keeps them any longer');
 publish($node, 'order.created', 3);
 $receiver->wait_for('/well', 4, 'delivery goes on all the while');
+is(worker_pid($node, 'dispatcher'), $pid, 'in the same process');
 
 finish($node, $receiver);
