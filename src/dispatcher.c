@@ -96,6 +96,7 @@ try_to_recover(WoDispatcher *d)
 
 	PG_TRY();
 	{
+		CHECK_FOR_INTERRUPTS();
 		wo_txn_begin("recovering");
 		wo_ring_load(my_database);
 		wo_reader_load(d->reader);
@@ -124,7 +125,6 @@ recover(WoDispatcher *d)
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 RECOVER_AGAIN_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
 		if (ShutdownRequestPending)
 			proc_exit(0);
 		d->now = GetCurrentTimestamp();
@@ -397,12 +397,12 @@ run_cycle(WoDispatcher *d)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
-	CHECK_FOR_INTERRUPTS();
 	obey_reload(d);
 	read_clock(d);
 	notice_wants(d);
 	PG_TRY();
 	{
+		CHECK_FOR_INTERRUPTS();
 		work(d);
 	}
 	PG_CATCH();

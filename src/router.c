@@ -183,15 +183,27 @@ set_target(WoEndpoint *endpoint, uint64 row)
 	wo_credentials_load(endpoint, row, 8, 15);
 }
 
-/* Makes sure that an endpoint has a context for its configuration. */
+/*
+ * Gives an endpoint a new context for its configuration.  What it has had is
+ * used until forget_old_config: should an error come before that, results of
+ * requests come in all the same.
+ */
 static void
 renew_config(WoEndpoint *endpoint)
 {
-	if (endpoint->config_context)
-		MemoryContextDelete(endpoint->config_context);
+	MemoryContext old = endpoint->config_context;
+
 	endpoint->config_context =
 		AllocSetContextCreate(router_context, "webhook_outbox endpoint",
 							  ALLOCSET_SMALL_SIZES);
+	if (old)
+		MemoryContextSetParent(old, endpoint->config_context);
+}
+
+static void
+forget_old_config(WoEndpoint *endpoint)
+{
+	MemoryContextDeleteChildren(endpoint->config_context);
 }
 
 /* Takes an endpoint over from a row of the last query. */
@@ -221,6 +233,7 @@ take_endpoint(uint64 row, uint64 first_window)
 		DatumGetFloat8(wo_txn_value(row, 19, &isnull));
 	endpoint->version++;
 	MemoryContextSwitchTo(caller);
+	forget_old_config(endpoint);
 }
 
 /*
@@ -252,6 +265,7 @@ note_deleted(int64 change_id, uint64 row, uint64 last_window)
 	entry->name = pstrdup(endpoint->name);
 	entry->last_window = last_window;
 	deleted = lappend(deleted, entry);
+	forget_old_config(endpoint);
 }
 
 static Datum

@@ -124,6 +124,8 @@ start_sender(int number, int64 now)
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
 	Assert(sender->state == SENDER_NONE);
+	/* not again at once, should there be no memory for a channel or no slot */
+	sender->next_start_at = now + LAST_BACKOFF_US / 10;
 	sender->channel = wo_channel_create();
 	if (register_worker(number, sender))
 	{
@@ -134,7 +136,6 @@ start_sender(int number, int64 now)
 	{
 		wo_channel_destroy(sender->channel);
 		sender->channel = NULL;
-		sender->next_start_at = now + LAST_BACKOFF_US / 10;
 		wo_registry_set_error(my_database,
 							  "no worker slot is free for a sender: raise max_worker_processes");
 		if (!is_told)

@@ -30,6 +30,15 @@ $receiver->wait_for('/fail/1', $n, 'retries go on');
 all_delivered($node, 'and is recorded');
 is($receiver->stats('/delay/3')->{ids}, $n, 'nothing else was sent');
 
+# A cancel is no reason to end: there is nothing that it could be about.
+my $log_start = -s $node->logfile;
+$pid = worker_pid($node, 'dispatcher');
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
+$node->wait_for_log(qr/canceling statement due to user request/, $log_start);
+publish($node, 'order.created');
+$receiver->wait_for('/delay/3', ++$n, 'after a cancel delivery goes on');
+is(worker_pid($node, 'dispatcher'), $pid, 'in the same process');
+
 # the launcher likewise
 $pid = worker_pid($node, 'launcher');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
