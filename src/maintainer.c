@@ -22,7 +22,6 @@
 #include "access/xact.h"
 #include "guard.h"
 #include "maintainer.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "settings.h"
@@ -80,8 +79,7 @@ static void
 set_error(WoDatabase *database, const char *message)
 {
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(database->maintenance_error, message,
-			pg_mbcliplen(message, strlen(message), WO_ERROR_LEN - 1) + 1);
+	wo_registry_clip(database->maintenance_error, message, WO_ERROR_LEN);
 	database->maintenance_error_at = GetCurrentTimestamp();
 	LWLockRelease(wo_registry->lock);
 }

@@ -132,6 +132,13 @@ wo_registry_release(WoDatabase *database)
 	LWLockRelease(wo_registry->lock);
 }
 
+/* Copies a text, cut off between two characters if it is too long. */
+void
+wo_registry_clip(char *copy, const char *text, int size)
+{
+	strlcpy(copy, text, pg_mbcliplen(text, strlen(text), size - 1) + 1);
+}
+
 /* Says what the dispatcher of this database is doing, for worker_status. */
 void
 wo_registry_set_state(WoDatabase *database, const char *fmt,...)
@@ -152,8 +159,7 @@ void
 wo_registry_set_error(WoDatabase *database, const char *message)
 {
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(database->last_error, message,
-			pg_mbcliplen(message, strlen(message), WO_ERROR_LEN - 1) + 1);
+	wo_registry_clip(database->last_error, message, WO_ERROR_LEN);
 	database->last_error_at = GetCurrentTimestamp();
 	LWLockRelease(wo_registry->lock);
 }

@@ -101,6 +101,7 @@ extern WoDatabase *wo_registry_find(Oid database_id, bool create);
 extern void wo_registry_release(WoDatabase *database);
 extern void wo_registry_set_state(WoDatabase *database, const char *fmt,...)
 			pg_attribute_printf(2, 3);
+extern void wo_registry_clip(char *copy, const char *text, int size);
 extern void wo_registry_set_error(WoDatabase *database, const char *message);
 extern void wo_registry_wake(uint32 proc_number);
 

@@ -420,15 +420,17 @@ static void
 note_obstacle(WoDispatcher *d, const ErrorData *error, const char *consequence)
 {
 	char	   *obstacle = wo_obstacle_describe(error);
+	char		shown[WO_STATE_LEN];
 
+	wo_registry_clip(shown, obstacle, WO_STATE_LEN);
 	/* What takes somebody to undo it is said even behind something else. */
 	if ((!d->is_stuck && !d->is_blocked) ||
-		(error->hint && strncmp(d->obstacle, obstacle, WO_STATE_LEN - 1) != 0))
+		(error->hint && strcmp(d->obstacle, shown) != 0))
 		ereport(LOG,
 				(errmsg("webhook_outbox has stopped sending: %s: %s",
 						consequence, obstacle),
 				 error->hint ? errhint("%s", error->hint) : 0));
-	strlcpy(d->obstacle, obstacle, WO_STATE_LEN);
+	strlcpy(d->obstacle, shown, WO_STATE_LEN);
 	wo_registry_set_error(d->database, obstacle);
 	d->next_publish_at = d->now;
 	pfree(obstacle);

@@ -106,7 +106,7 @@ wo_status_publish(WoDispatcher *d)
 	d->next_publish_at = d->now + PUBLISH_US;
 	d->is_shown_idle = is_idle(d);
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	strlcpy(d->database->state, state_name(d), WO_STATE_LEN);
+	wo_registry_clip(d->database->state, state_name(d), WO_STATE_LEN);
 	d->database->n_delivered = d->n_delivered;
 	d->database->n_failed = d->n_failed;
 	d->database->n_in_flight = wo_flight_n_used();

@@ -171,6 +171,38 @@ plant(
 	'ALTER TABLE webhook_outbox.attempt DETACH PARTITION webhook_outbox.attempt_5',
 	qr/^table webhook_outbox.attempt_5 has left its ring/);
 
+# What worker_status shows of a long text does not end inside a character.
+$node->safe_psql('postgres',
+	q(CREATE DATABASE names ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0));
+$node->safe_psql('names', 'CREATE EXTENSION webhook_outbox');
+for my $start ('', 'x')
+{
+	my $name = $start . "\xc3\xa9" x 31;
+
+	$node->safe_psql(
+		'names', qq(SET client_encoding = 'UTF8';
+		CREATE FUNCTION public."$name"(text) RETURNS boolean IMMUTABLE
+		LANGUAGE sql AS 'SELECT true';
+		ALTER TABLE webhook_outbox.dead_letter
+		ADD CONSTRAINT c CHECK (public."$name"(reason))));
+	$node->poll_query_until(
+		'names', q(SELECT state LIKE 'not sending: table%'
+		AND convert_from(convert_to(state, 'UTF8'), 'UTF8') = state
+		FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher' AND database = 'names'))
+	  or die 'the constraint is not seen';
+	pass('a name of many bytes is cut off between two characters');
+	$node->safe_psql(
+		'names', qq(SET client_encoding = 'UTF8';
+		ALTER TABLE webhook_outbox.dead_letter DROP CONSTRAINT c;
+		DROP FUNCTION public."$name"(text)));
+	$node->poll_query_until(
+		'names', q(SELECT state = 'idle' FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher' AND database = 'names'))
+	  or die 'the dispatcher does not go on';
+}
+$node->safe_psql('postgres', 'DROP DATABASE names WITH (FORCE)');
+
 # It does not start on such a table either, and neither does maintenance.
 my $pid = worker_pid($node, 'dispatcher');
 $node->safe_psql('postgres',
