@@ -258,6 +258,20 @@ add_starting(WoHttp *http)
 	return n;
 }
 
+/*
+ * Is nothing of a request sent, for want of a look-up or a descriptor?  Where
+ * a name has several addresses, one of them may have been reached all the
+ * same: what was sent is never sent again here.
+ */
+static bool
+is_unsent(const WoHttpTransfer *transfer)
+{
+	long		n_sent = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &n_sent);
+	return transfer->is_put_off && n_sent == 0;
+}
+
 static int
 collect_finished(WoHttp *http)
 {
@@ -277,6 +291,7 @@ collect_finished(WoHttp *http)
 		/* what needs no look-up any more has said so */
 		wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
 		n++;
+		transfer->is_put_off = is_unsent(transfer);
 		if (transfer->is_put_off)
 			wo_http_lookup_put_off(http, transfer);
 		else
