@@ -110,7 +110,7 @@ wo_run_in_root() {
 # PostgreSQL with assertions, below a folder. The newest source that the mirror
 # has is taken, whatever version this machine has installed.
 wo_make_server() {
-	local major=$1 prefix=$2 work=$2.source release option
+	local major=$1 prefix=$2 work=$2.source release option module
 	local options=(-o "Dir::Etc::SourceList=$work/sources.list"
 		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$work/lists"
 		-o Dir::State::Status=/dev/null -o Dir::Cache::PkgCache=
@@ -127,7 +127,10 @@ wo_make_server() {
 		cd tree && ./configure --quiet --prefix="$prefix" --enable-cassert \
 		--enable-debug --enable-tap-tests --with-openssl --without-readline \
 		${option:+"$option"} CFLAGS='-O1 -g -fno-omit-frame-pointer' &&
-		make -s -j"$(nproc)" && make -s install) && rm -rf "$work"
+		make -s -j"$(nproc)" && make -s install &&
+		for module in pg_stat_statements auto_explain; do # tests ask them
+			make -s -C "contrib/$module" install || exit
+		done) && rm -rf "$work"
 }
 
 # Make what a target needs, unless it is there; why not, when it cannot be had.
