@@ -224,7 +224,7 @@ wo_keyfile_open_headers(WoKeyFile *file, int64 endpoint_id, Jsonb *stored,
 {
 	char	   *sealed = wo_keyfile_sealed_headers(stored);
 	const char *problem;
-	char	   *plain;
+	char	   *plain = NULL;
 
 	if (sealed == NULL)
 	{
@@ -235,6 +235,7 @@ wo_keyfile_open_headers(WoKeyFile *file, int64 endpoint_id, Jsonb *stored,
 							  &plain);
 	if (problem != NULL)
 		return problem;
+	Assert(plain != NULL);
 	/* what opens is what was sealed, and that was jsonb */
 	stored = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 												CStringGetDatum(plain)));
