@@ -99,17 +99,22 @@ segment_size(shm_toc_estimator *estimator)
 WoChannel *
 wo_channel_create(void)
 {
-	WoChannel  *channel = make_channel();
-	MemoryContext caller = MemoryContextSwitchTo(channel->context);
 	ResourceOwner owner = CurrentResourceOwner;
 	shm_toc_estimator estimator;
 	Size		size = segment_size(&estimator);
+	dsm_segment *segment;
+	WoChannel  *channel;
+	MemoryContext caller;
 	shm_toc    *toc;
 	shm_mq	   *queue[N_QUEUES];
 
+	/* first, for it fails when there is no room for it */
 	CurrentResourceOwner = NULL;
-	channel->segment = dsm_create(size, 0);
+	segment = dsm_create(size, 0);
 	CurrentResourceOwner = owner;
+	channel = make_channel();
+	channel->segment = segment;
+	caller = MemoryContextSwitchTo(channel->context);
 	toc = shm_toc_create(CHANNEL_MAGIC,
 						 dsm_segment_address(channel->segment), size);
 	for (int i = 0; i < N_QUEUES; i++)

@@ -104,7 +104,10 @@ try_to_recover(WoDispatcher *d)
 	}
 	PG_CATCH();
 	{
-		wo_settle_block(d, wo_obstacle_take(caller));
+		ErrorData  *error = wo_obstacle_take(caller);
+
+		wo_settle_block(d, error);
+		FreeErrorData(error);
 		is_done = false;
 	}
 	PG_END_TRY();
