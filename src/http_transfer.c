@@ -218,12 +218,12 @@ on_head(char *line, size_t size, size_t n, void *arg)
 		return 0;
 	if (len > 5 && pg_strncasecmp(line, "HTTP/", 5) == 0)
 	{
-		transfer->is_malformed = !is_status_line(line, len);
-		if (transfer->is_malformed)
-			return 0;
 		/* what the head of an interim answer (1xx) asked for is void */
 		transfer->has_head = false;
 		transfer->retry_after[0] = '\0';
+		transfer->is_malformed = !is_status_line(line, len);
+		if (transfer->is_malformed)
+			return 0;
 	}
 	else if (line[0] == '\r' || line[0] == '\n')
 		transfer->has_head = true;
