@@ -86,6 +86,8 @@ sub fill_log
 
 	OwnDisk::fill('wal');
 	wait_until(sub {
+		# producers may be done: log on until there is no room
+		eval { $node->psql('postgres', 'SELECT pg_current_xact_id(), pg_switch_wal()'); };
 		$is_down = () = slurp_file($node->logfile) =~ /PANIC:.*No space left/g;
 		return $is_down > $n_panics; }, 'a log that cannot be written stops the server');
 	$node->stop('immediate', fail_ok => 1);
