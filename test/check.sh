@@ -46,7 +46,7 @@ for suite in "$@"; do
 			;;
 		regress | isolation) files+=("test/suite/$suite.pl") ;;
 		fault)
-			read -ra faults -d '' <<<"${FAULTS:-$(cd test/fault/t && ls)}"
+			read -r -d '' -a faults <<<"${FAULTS:-$(cd test/fault/t && ls)}"
 			for fault in "${faults[@]}"; do
 				[ -f "test/fault/t/${fault%.pl}.pl" ] || wo_fail "no scenario test/fault/t/${fault%.pl}.pl"
 				files+=("test/fault/t/${fault%.pl}.pl")
