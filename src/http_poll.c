@@ -170,6 +170,12 @@ wo_http_poll_recheck(void *arg, char *address, char *local_address, int port,
 	WoNetVerdict verdict = WO_NET_UNKNOWN_FAMILY;
 
 	wo_http_lookup_end(transfer, WO_LOOKUP_FOUND);
+	/* a connection that was reset meanwhile has no address */
+	if (address[0] == '\0')
+	{
+		transfer->verdict = WO_NET_PERMITTED;
+		return CURL_PREREQFUNC_ABORT;
+	}
 	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
 		verdict = wo_netguard_judge(&transfer->http->guard,
 									(struct sockaddr *) &v4, sizeof(v4),
