@@ -40,7 +40,7 @@ static const Meaning meanings[] = {
 	{CURLE_COULDNT_RESOLVE_HOST, WO_DNS_ERROR, NOTHING, "host name could not be resolved"},
 	{CURLE_COULDNT_RESOLVE_PROXY, WO_DNS_ERROR, NOTHING, "host name of the proxy could not be resolved"},
 	{CURLE_COULDNT_CONNECT, WO_CONNECT_ERROR, OS_ERROR, "could not connect"},
-	{CURLE_ABORTED_BY_CALLBACK, WO_CONNECT_ERROR, NOTHING, "connection was closed before the request was sent"},
+	{CURLE_ABORTED_BY_CALLBACK, WO_PROTOCOL_ERROR, NOTHING, "connection was closed before the request was sent"},
 
 	{CURLE_SSL_CONNECT_ERROR, WO_TLS_ERROR, DETAIL, "TLS handshake failed"},
 	{CURLE_PEER_FAILED_VERIFICATION, WO_TLS_ERROR, DETAIL, "certificate was not accepted"},

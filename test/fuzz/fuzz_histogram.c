@@ -59,8 +59,10 @@ check_quantiles(const WoHistogram *histogram)
 		wo_fuzz_require(wo_histogram_count_below(histogram, value) <=
 						histogram->total);
 	}
-	wo_fuzz_require(wo_histogram_count_below(histogram, 1e300) ==
-					histogram->total);
+	/* counts are added up as doubles, which are exact up to here */
+	if (histogram->total < UINT64CONST(1) << 52)
+		wo_fuzz_require(wo_histogram_count_below(histogram, 1e300) ==
+						histogram->total);
 	wo_fuzz_require(wo_histogram_count_below(histogram, -1) == 0);
 }
 
