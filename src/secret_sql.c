@@ -426,7 +426,8 @@ wo_sql_reseal(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the %s of an endpoint cannot be read: it is %s",
-						kind, problem)));
+						kind, problem),
+				 errhint("%s", WO_KEYFILE_HINT)));
 	PG_RETURN_TEXT_P(cstring_to_text(stored));
 }
 
