@@ -122,14 +122,30 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.release_schema(name) IS
   'takes back USAGE of the schema from a role that has nothing else in it';
 
+CREATE FUNCTION webhook_outbox.change_privileges(p_role name, p_is_grant boolean, p_view name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF p_is_grant THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA webhook_outbox TO %I', p_role);
+  END IF;
+  EXECUTE format('SELECT webhook_outbox.change_privilege($1, $2, p.kind, p.object, p.privilege, p.columns) '
+    'FROM webhook_outbox.%I p', p_view) USING p_role, p_is_grant;
+  IF NOT p_is_grant THEN
+    PERFORM webhook_outbox.release_schema(p_role);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.change_privileges(name, boolean, name) IS
+  'grants or revokes each row of monitor_privilege, publisher_privilege or operator_privilege, and USAGE of the schema with it: '
+  'a role that has nothing else in it loses that too';
+
 CREATE FUNCTION webhook_outbox.grant_monitor(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM webhook_outbox.check_grantee(grant_monitor.role, 'grant_monitor');
-  EXECUTE format('GRANT USAGE ON SCHEMA webhook_outbox TO %I', grant_monitor.role);
-  PERFORM webhook_outbox.change_privilege(grant_monitor.role, true, m.kind, m.object, m.privilege, m.columns)
-  FROM webhook_outbox.monitor_privilege m;
+  PERFORM webhook_outbox.check_grantee(role, 'grant_monitor');
+  PERFORM webhook_outbox.change_privileges(role, true, 'monitor_privilege');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.grant_monitor(name) IS
@@ -140,10 +156,8 @@ CREATE FUNCTION webhook_outbox.revoke_monitor(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM webhook_outbox.check_grantee(revoke_monitor.role, 'revoke_monitor');
-  PERFORM webhook_outbox.change_privilege(revoke_monitor.role, false, m.kind, m.object, m.privilege, m.columns)
-  FROM webhook_outbox.monitor_privilege m;
-  PERFORM webhook_outbox.release_schema(revoke_monitor.role);
+  PERFORM webhook_outbox.check_grantee(role, 'revoke_monitor');
+  PERFORM webhook_outbox.change_privileges(role, false, 'monitor_privilege');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.revoke_monitor(name) IS

@@ -112,17 +112,15 @@ CREATE FUNCTION webhook_outbox.grant_publisher(role name, tenant text DEFAULT NU
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM webhook_outbox.check_grantee(grant_publisher.role, 'grant_publisher');
+  PERFORM webhook_outbox.check_grantee(role, 'grant_publisher');
   IF octet_length(tenant) NOT BETWEEN 1 AND 255 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = CASE tenant WHEN '' THEN 'tenant must not be empty'
                             ELSE format('tenant is %s bytes long', octet_length(tenant)) END,
       HINT = 'A tenant has 1 to 255 bytes; left out, the role may publish for all and without one.';
   END IF;
-  EXECUTE format('GRANT USAGE ON SCHEMA webhook_outbox TO %I', grant_publisher.role);
-  PERFORM webhook_outbox.limit_publisher(grant_publisher.role, grant_publisher.tenant);
-  PERFORM webhook_outbox.change_privilege(grant_publisher.role, true, g.kind, g.object, g.privilege, g.columns)
-  FROM webhook_outbox.publisher_privilege g;
+  PERFORM webhook_outbox.limit_publisher(role, tenant);
+  PERFORM webhook_outbox.change_privileges(role, true, 'publisher_privilege');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.grant_publisher(name, text) IS
@@ -134,11 +132,10 @@ CREATE FUNCTION webhook_outbox.revoke_publisher(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM webhook_outbox.check_grantee(revoke_publisher.role, 'revoke_publisher');
-  PERFORM webhook_outbox.limit_publisher(revoke_publisher.role, NULL);
-  PERFORM webhook_outbox.change_privilege(revoke_publisher.role, false, g.kind, g.object, g.privilege, g.columns)
-  FROM webhook_outbox.publisher_privilege g;
-  PERFORM webhook_outbox.release_schema(revoke_publisher.role);
+  PERFORM webhook_outbox.check_grantee(role, 'revoke_publisher');
+  -- first: with the mark of a limit the role would have something in the schema
+  PERFORM webhook_outbox.limit_publisher(role, NULL);
+  PERFORM webhook_outbox.change_privileges(role, false, 'publisher_privilege');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.revoke_publisher(name) IS
@@ -149,10 +146,8 @@ CREATE FUNCTION webhook_outbox.grant_operator(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM webhook_outbox.check_grantee(grant_operator.role, 'grant_operator');
-  EXECUTE format('GRANT USAGE ON SCHEMA webhook_outbox TO %I', grant_operator.role);
-  PERFORM webhook_outbox.change_privilege(grant_operator.role, true, g.kind, g.object, g.privilege, g.columns)
-  FROM webhook_outbox.operator_privilege g;
+  PERFORM webhook_outbox.check_grantee(role, 'grant_operator');
+  PERFORM webhook_outbox.change_privileges(role, true, 'operator_privilege');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.grant_operator(name) IS
@@ -163,10 +158,8 @@ CREATE FUNCTION webhook_outbox.revoke_operator(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM webhook_outbox.check_grantee(revoke_operator.role, 'revoke_operator');
-  PERFORM webhook_outbox.change_privilege(revoke_operator.role, false, g.kind, g.object, g.privilege, g.columns)
-  FROM webhook_outbox.operator_privilege g;
-  PERFORM webhook_outbox.release_schema(revoke_operator.role);
+  PERFORM webhook_outbox.check_grantee(role, 'revoke_operator');
+  PERFORM webhook_outbox.change_privileges(role, false, 'operator_privilege');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.revoke_operator(name) IS
