@@ -3,8 +3,8 @@
  * secret_sql.c
  *	  The SQL functions about secrets: made, judged, stored, sealed anew.
  *
- * Layer 5.  Messages never hold a secret.  The triggers that seal what is
- * stored are written in C so that a secret is no parameter of a statement,
+ * Layer 5.  Messages never hold a secret.  The trigger that seals what is
+ * stored is written in C so that a secret is no parameter of a statement,
  * which auto_explain could log.
  *
  * What comes sealed is taken as it is: a dump brings it, to a server that may
@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -31,25 +32,29 @@
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_secret);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_checked_headers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_checked_secret);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_endpoint_header_seal);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_endpoint_secret_seal);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_generate_secret);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_public_key);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_key_file);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_reseal);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_seal_before_write);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_seal_problem);
 
-/* Columns of webhook_outbox.endpoint_secret. */
-enum
+/* What the trigger seals: where it stands in its table, and how. */
+typedef struct Sealable
 {
-	SECRET_ENDPOINT_ID = 2, SECRET_SECRET = 3, SECRET_PUBLIC_KEY = 6
-};
+	const char *kind;			/* WO_SEAL_..., the trigger's argument */
+	int			endpoint_id;	/* these three are columns; this a bigint */
+	int			stored;			/* what is sealed */
+	int			note;			/* what everybody may know of it */
+	Oid			stored_type;
+	Oid			note_type;
+	PGFunction	equals;			/* compares two of stored_type */
 
-/* Columns of webhook_outbox.endpoint_header. */
-enum
-{
-	HEADER_ENDPOINT_ID = 1, HEADER_NAMES, HEADER_HEADERS
-};
+	/* The sealed text in what is stored; NULL: it is in plain. */
+	char	   *(*sealed_text) (Datum stored);
+	/* Judges what is in plain, puts it sealed, and returns the note. */
+	Datum		(*seal) (int64 endpoint_id, Datum *stored, bool *isnull);
+} Sealable;
 
 /*----------------------------------------------------------------------
  * What users bring, or get
@@ -167,57 +172,6 @@ wo_sql_public_key(PG_FUNCTION_ARGS)
  *----------------------------------------------------------------------
  */
 
-static bool
-has_column(TupleDesc desc, int column, Oid type)
-{
-	return desc->natts >= column &&
-		TupleDescAttr(desc, column - 1)->atttypid == type;
-}
-
-/* The trigger that this call is for: BEFORE INSERT OR UPDATE FOR EACH ROW. */
-static TriggerData *
-get_trigger(FunctionCallInfo fcinfo)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this is a row trigger of webhook_outbox.endpoint_secret or endpoint_header")));
-	return trigger;
-}
-
-static void
-require_columns(bool has_them)
-{
-	if (!has_them)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this trigger is for another table of webhook_outbox")));
-}
-
-/* The row to be written. */
-static HeapTuple
-new_row(TriggerData *trigger)
-{
-	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-		trigger->tg_newtuple : trigger->tg_trigtuple;
-}
-
-/* A column of the row that is replaced; isnull if none is. */
-static Datum
-old_value(TriggerData *trigger, int column, bool *isnull)
-{
-	*isnull = true;
-	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		return (Datum) 0;
-	return heap_getattr(trigger->tg_trigtuple, column,
-						RelationGetDescr(trigger->tg_relation), isnull);
-}
-
 /* Seals a text, unless no key file is set. */
 static char *
 seal(const char *kind, int64 endpoint_id, char *plain)
@@ -233,70 +187,32 @@ seal(const char *kind, int64 endpoint_id, char *plain)
 	return sealed;
 }
 
-/* Raises an error unless this is a sealed text. */
-static void
-check_sealed(const char *kind, const char *text)
+static char *
+sealed_secret(Datum stored)
 {
-	const char *problem = wo_seal_check(text);
+	char	   *secret = TextDatumGetCString(stored);
 
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid %s: it is %s", kind, problem)));
+	return wo_seal_is_sealed(secret) ? secret : NULL;
 }
 
-/* Returns the row with a secret that was in plain sealed. */
-static HeapTuple
-seal_secret(HeapTuple row, TupleDesc desc, char *secret)
+/* The note is its public key, if it has one. */
+static Datum
+seal_secret(int64 endpoint_id, Datum *stored, bool *isnull)
 {
-	int			columns[] = {SECRET_SECRET, SECRET_PUBLIC_KEY};
-	bool		nulls[] = {false, false};
-	Datum		values[2];
-	bool		isnull;
-	Datum		endpoint_id = heap_getattr(row, SECRET_ENDPOINT_ID, desc,
-										   &isnull);
+	char	   *secret = TextDatumGetCString(*stored);
 	char	   *public_key;
 
-	if (isnull)
-		return row;				/* which the table refuses */
 	check_secret(secret);
 	public_key = wo_signature_public_key(secret);
-	nulls[1] = public_key == NULL;
-	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(public_key);
-	values[0] = CStringGetTextDatum(seal(WO_SEAL_SECRET,
-										 DatumGetInt64(endpoint_id), secret));
-	return heap_modify_tuple_by_cols(row, desc, 2, columns, values, nulls);
+	*isnull = public_key == NULL;
+	*stored = CStringGetTextDatum(seal(WO_SEAL_SECRET, endpoint_id, secret));
+	return *isnull ? (Datum) 0 : CStringGetTextDatum(public_key);
 }
 
-/*
- * Trigger: BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_secret.
- * Checks a secret, seals it, and notes its public key.
- */
-Datum
-wo_sql_endpoint_secret_seal(PG_FUNCTION_ARGS)
+static char *
+sealed_headers(Datum stored)
 {
-	TriggerData *trigger = get_trigger(fcinfo);
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	HeapTuple	row = new_row(trigger);
-	bool		isnull;
-	Datum		value;
-	char	   *secret;
-
-	require_columns(has_column(desc, SECRET_ENDPOINT_ID, INT8OID) &&
-					has_column(desc, SECRET_SECRET, TEXTOID) &&
-					has_column(desc, SECRET_PUBLIC_KEY, TEXTOID));
-	value = heap_getattr(row, SECRET_SECRET, desc, &isnull);
-	if (isnull)
-		return PointerGetDatum(row);
-	secret = TextDatumGetCString(value);
-	value = old_value(trigger, SECRET_SECRET, &isnull);
-	if (!isnull && strcmp(TextDatumGetCString(value), secret) == 0)
-		return PointerGetDatum(row);
-	if (wo_seal_is_sealed(secret))
-		check_sealed(WO_SEAL_SECRET, secret);
-	else
-		row = seal_secret(row, desc, secret);
-	return PointerGetDatum(row);
+	return wo_keyfile_sealed_headers(DatumGetJsonbP(stored));
 }
 
 /* The names in a JSON object, as text[]. */
@@ -323,62 +239,175 @@ names_of(Jsonb *headers)
 										   TYPALIGN_INT));
 }
 
-/* Returns the row with headers that were in plain sealed. */
-static HeapTuple
-seal_headers(HeapTuple row, TupleDesc desc, Jsonb *headers)
+/* The note is their names. */
+static Datum
+seal_headers(int64 endpoint_id, Datum *stored, bool *isnull)
 {
-	int			columns[] = {HEADER_NAMES, HEADER_HEADERS};
+	Jsonb	   *headers = DatumGetJsonbP(*stored);
+	char	   *text;
+
+	(void) wo_headers_text(headers, false);
+	*isnull = false;
+	if (wo_keyfile_is_set())
+	{
+		text = JsonbToCString(NULL, &headers->root, VARSIZE(headers));
+		text = seal(WO_SEAL_HEADERS, endpoint_id, text);
+		*stored = JsonbPGetDatum(wo_keyfile_stored_headers(text));
+	}
+	return names_of(headers);
+}
+
+/* Of webhook_outbox.endpoint_secret and endpoint_header. */
+static const Sealable sealables[] =
+{
+	{
+		.kind = WO_SEAL_SECRET,
+		.endpoint_id = 2,
+		.stored = 3,
+		.note = 6,
+		.stored_type = TEXTOID,
+		.note_type = TEXTOID,
+		.equals = texteq,
+		.sealed_text = sealed_secret,
+		.seal = seal_secret
+	},
+	{
+		.kind = WO_SEAL_HEADERS,
+		.endpoint_id = 1,
+		.stored = 3,
+		.note = 2,
+		.stored_type = JSONBOID,
+		.note_type = TEXTARRAYOID,
+		.equals = jsonb_eq,
+		.sealed_text = sealed_headers,
+		.seal = seal_headers
+	}
+};
+
+static bool
+has_column(TupleDesc desc, int column, Oid type)
+{
+	return desc->natts >= column &&
+		TupleDescAttr(desc, column - 1)->atttypid == type;
+}
+
+/* The trigger that this call is for: BEFORE INSERT OR UPDATE FOR EACH ROW. */
+static TriggerData *
+get_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this is a row trigger of webhook_outbox.endpoint_secret or endpoint_header")));
+	return trigger;
+}
+
+/* What the trigger's argument says that it seals; its table must have that. */
+static const Sealable *
+find_sealable(TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+
+	for (int i = 0; i < lengthof(sealables); i++)
+	{
+		const Sealable *what = &sealables[i];
+
+		if (trigger->tg_trigger->tgnargs == 1 &&
+			strcmp(trigger->tg_trigger->tgargs[0], what->kind) == 0 &&
+			has_column(desc, what->endpoint_id, INT8OID) &&
+			has_column(desc, what->stored, what->stored_type) &&
+			has_column(desc, what->note, what->note_type))
+			return what;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("this trigger is for another table of webhook_outbox")));
+}
+
+/* The row to be written. */
+static HeapTuple
+new_row(TriggerData *trigger)
+{
+	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+		trigger->tg_newtuple : trigger->tg_trigtuple;
+}
+
+/* A column of the row that is replaced; isnull if none is. */
+static Datum
+old_value(TriggerData *trigger, int column, bool *isnull)
+{
+	*isnull = true;
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		return (Datum) 0;
+	return heap_getattr(trigger->tg_trigtuple, column,
+						RelationGetDescr(trigger->tg_relation), isnull);
+}
+
+/* Raises an error unless this is a sealed text. */
+static void
+check_sealed(const char *kind, const char *text)
+{
+	const char *problem = wo_seal_check(text);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s: it is %s", kind, problem)));
+}
+
+/* Returns the row with what was in plain sealed. */
+static HeapTuple
+seal_row(const Sealable *what, HeapTuple row, TupleDesc desc, Datum stored)
+{
+	int			columns[] = {what->note, what->stored};
 	bool		nulls[] = {false, false};
 	Datum		values[2];
 	bool		isnull;
-	Datum		endpoint_id = heap_getattr(row, HEADER_ENDPOINT_ID, desc,
+	Datum		endpoint_id = heap_getattr(row, what->endpoint_id, desc,
 										   &isnull);
 
 	if (isnull)
 		return row;				/* which the table refuses */
-	(void) wo_headers_text(headers, false);
-	values[0] = names_of(headers);
-	values[1] = JsonbPGetDatum(headers);
-	if (wo_keyfile_is_set())
-	{
-		char	   *text = JsonbToCString(NULL, &headers->root,
-										  VARSIZE(headers));
-
-		text = seal(WO_SEAL_HEADERS, DatumGetInt64(endpoint_id), text);
-		values[1] = JsonbPGetDatum(wo_keyfile_stored_headers(text));
-	}
+	values[0] = what->seal(DatumGetInt64(endpoint_id), &stored, &nulls[0]);
+	values[1] = stored;
 	return heap_modify_tuple_by_cols(row, desc, 2, columns, values, nulls);
 }
 
 /*
- * Trigger: BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_header.
- * Checks headers, seals them, and notes their names.
+ * seal_before_write(kind) returns trigger
+ *
+ * BEFORE INSERT OR UPDATE FOR EACH ROW.  Judges what is new, seals it, and
+ * notes what everybody may know of it.
  */
 Datum
-wo_sql_endpoint_header_seal(PG_FUNCTION_ARGS)
+wo_sql_seal_before_write(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = get_trigger(fcinfo);
+	const Sealable *what = find_sealable(trigger);
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	HeapTuple	row = new_row(trigger);
 	bool		isnull;
-	Datum		value;
+	Datum		stored = heap_getattr(row, what->stored, desc, &isnull);
 	Datum		old;
 	char	   *sealed;
 
-	require_columns(has_column(desc, HEADER_ENDPOINT_ID, INT8OID) &&
-					has_column(desc, HEADER_NAMES, TEXTARRAYOID) &&
-					has_column(desc, HEADER_HEADERS, JSONBOID));
-	value = heap_getattr(row, HEADER_HEADERS, desc, &isnull);
 	if (isnull)
 		return PointerGetDatum(row);
-	old = old_value(trigger, HEADER_HEADERS, &isnull);
-	if (!isnull && DatumGetBool(DirectFunctionCall2(jsonb_eq, old, value)))
+	old = old_value(trigger, what->stored, &isnull);
+	if (!isnull && DatumGetBool(DirectFunctionCall2Coll(what->equals,
+														C_COLLATION_OID,
+														old, stored)))
 		return PointerGetDatum(row);
-	sealed = wo_keyfile_sealed_headers(DatumGetJsonbP(value));
-	if (sealed != NULL)
-		check_sealed(WO_SEAL_HEADERS, sealed);
+	sealed = what->sealed_text(stored);
+	if (sealed == NULL)
+		row = seal_row(what, row, desc, stored);
 	else
-		row = seal_headers(row, desc, DatumGetJsonbP(value));
+		check_sealed(what->kind, sealed);
 	return PointerGetDatum(row);
 }
 

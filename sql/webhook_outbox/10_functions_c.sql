@@ -157,15 +157,11 @@ CREATE FUNCTION webhook_outbox.checked_headers(headers jsonb) RETURNS jsonb
   AS 'MODULE_PATHNAME', 'wo_sql_checked_headers' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION webhook_outbox.checked_headers(jsonb) IS 'headers for an endpoint, once they are judged';
 
-CREATE FUNCTION webhook_outbox.endpoint_secret_seal() RETURNS trigger
-  AS 'MODULE_PATHNAME', 'wo_sql_endpoint_secret_seal' LANGUAGE C;
-COMMENT ON FUNCTION webhook_outbox.endpoint_secret_seal() IS
-  'trigger: checks a secret, encrypts it if webhook_outbox.secret_key_file is set, and notes its public key';
-
-CREATE FUNCTION webhook_outbox.endpoint_header_seal() RETURNS trigger
-  AS 'MODULE_PATHNAME', 'wo_sql_endpoint_header_seal' LANGUAGE C;
-COMMENT ON FUNCTION webhook_outbox.endpoint_header_seal() IS
-  'trigger: checks headers, encrypts them if webhook_outbox.secret_key_file is set, and notes their names';
+CREATE FUNCTION webhook_outbox.seal_before_write() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'wo_sql_seal_before_write' LANGUAGE C;
+COMMENT ON FUNCTION webhook_outbox.seal_before_write() IS
+  'trigger: checks what its argument names, secret or headers, encrypts it if webhook_outbox.secret_key_file is set, and notes '
+  'its public key or their names';
 
 CREATE FUNCTION webhook_outbox.require_key_file() RETURNS void
   AS 'MODULE_PATHNAME', 'wo_sql_require_key_file' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;

@@ -322,9 +322,9 @@ COMMENT ON FUNCTION webhook_outbox.endpoint_secret_before_write() IS
 CREATE TRIGGER endpoint_secret_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_secret
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_before_write();
 CREATE TRIGGER endpoint_secret_seal BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_secret
-  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_secret_seal();
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.seal_before_write('secret');
 CREATE TRIGGER endpoint_header_seal BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint_header
-  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_header_seal();
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.seal_before_write('headers');
 
 CREATE FUNCTION webhook_outbox.endpoint_secret_after_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -67,6 +67,14 @@ INSERT INTO webhook_outbox.event (type, payload) VALUES ('order.created', '{}') 
 SELECT * FROM webhook_outbox.render(:'id', 'billing');
 SELECT webhook_outbox.reencrypt_secrets();
 DELETE FROM webhook_outbox.endpoint_secret WHERE secret LIKE 'sealed:%';
+-- what seals is for the columns of its own table alone
+CREATE TABLE elsewhere (secret_id bigint, endpoint_id bigint, secret text, created_at text, expires_at text, public_key text);
+CREATE TRIGGER seal BEFORE INSERT ON elsewhere FOR EACH ROW EXECUTE FUNCTION webhook_outbox.seal_before_write('headers');
+INSERT INTO elsewhere (endpoint_id, secret) VALUES (1, 'x');
+CREATE OR REPLACE TRIGGER seal BEFORE INSERT ON elsewhere FOR EACH ROW EXECUTE FUNCTION webhook_outbox.seal_before_write();
+INSERT INTO elsewhere (endpoint_id, secret) VALUES (1, 'x');
+CREATE OR REPLACE TRIGGER seal AFTER INSERT ON elsewhere FOR EACH ROW EXECUTE FUNCTION webhook_outbox.seal_before_write('secret');
+INSERT INTO elsewhere (endpoint_id, secret) VALUES (1, 'x');
 SELECT count(*) AS keys FROM webhook_outbox.endpoint_secret;
 ROLLBACK;
 DROP EXTENSION webhook_outbox;
