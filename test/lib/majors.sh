@@ -189,11 +189,12 @@ wo_check_on_one() {
 			;;
 		*san)
 			# a finding ends the process, and is told in a file of its own:
-			# a worker that ended is started again, which a test may not see
+			# a worker that ended is started again, which a test may not see.
+			# What a test preloads comes after the sanitizers.
 			sanitizers="detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1:disable_coredump=1:log_path=$said.finding"
 			"${run[@]}" PG_CONFIG="$place/bin/pg_config" \
 				COPT="$COPT -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
-				WO_SERVER_ENV="LD_PRELOAD='$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)' ASAN_OPTIONS=$sanitizers UBSAN_OPTIONS=$sanitizers:print_stacktrace=1" \
+				WO_SERVER_ENV="LD_PRELOAD='$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)'\${LD_PRELOAD:+:\$LD_PRELOAD} ASAN_OPTIONS=$sanitizers UBSAN_OPTIONS=$sanitizers:print_stacktrace=1" \
 				"$WO_TOP/test/check.sh" "${tests[@]}"
 			;;
 	esac >"$said.log" 2>&1 </dev/null
