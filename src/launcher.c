@@ -24,7 +24,6 @@
 #include "launcher.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "registry.h"
 #include "settings.h"
@@ -35,6 +34,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 PGDLLEXPORT void wo_launcher_main(Datum main_arg);
 
@@ -168,16 +168,9 @@ start_dispatcher(Charge *charge, WoDatabase *database, TimestampTz now)
 	BackgroundWorker worker;
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	wo_worker_describe(&worker, "dispatcher", "wo_dispatcher_main");
 	worker.bgw_notify_pid = MyProcPid;
 	worker.bgw_main_arg = ObjectIdGetDatum(database->database_id);
-	strlcpy(worker.bgw_library_name, "webhook_outbox", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "wo_dispatcher_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "webhook_outbox dispatcher", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN,
 			 "webhook_outbox dispatcher of database %u",
 			 database->database_id);
@@ -332,14 +325,7 @@ wo_launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	wo_worker_describe(&worker, "launcher", "wo_launcher_main");
 	worker.bgw_restart_time = 1;
-	strlcpy(worker.bgw_library_name, "webhook_outbox", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "wo_launcher_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "webhook_outbox launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "webhook_outbox launcher", BGW_MAXLEN);
 	RegisterBackgroundWorker(&worker);
 }

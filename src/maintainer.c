@@ -23,7 +23,6 @@
 #include "guard.h"
 #include "maintainer.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "settings.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
@@ -31,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 PGDLLEXPORT void wo_maintainer_main(Datum main_arg);
 
@@ -89,15 +89,8 @@ register_worker(WoDatabase *database, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	wo_worker_describe(&worker, "maintenance", "wo_maintainer_main");
 	worker.bgw_main_arg = ObjectIdGetDatum(database->database_id);
-	strlcpy(worker.bgw_library_name, "webhook_outbox", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "wo_maintainer_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "webhook_outbox maintenance", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN,
 			 "webhook_outbox maintenance of database %u",
 			 database->database_id);

@@ -18,12 +18,12 @@
 
 #include "clock.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "router.h"
 #include "senders.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 /* A new start waits so long after a death, doubling while deaths go on. */
 #define FIRST_BACKOFF_US	INT64CONST(100000)
@@ -100,15 +100,10 @@ register_worker(int number, Sender *sender)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	wo_worker_describe(&worker, "sender", "wo_sender_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;	/* it has no database */
 	worker.bgw_notify_pid = MyProcPid;
 	worker.bgw_main_arg = UInt32GetDatum(wo_channel_handle(sender->channel));
-	strlcpy(worker.bgw_library_name, "webhook_outbox", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "wo_sender_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "webhook_outbox sender", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN,
 			 "webhook_outbox sender %d of database %u", number + 1,
 			 my_database->database_id);
