@@ -200,6 +200,17 @@ sub workers
 		  . "WHERE process = '$kind' AND is_running AND pid IS NOT NULL");
 }
 
+# What worker_status says of the dispatcher: its state, and how many requests are in
+# flight. It can be read whatever is broken, as long as the server answers.
+sub status
+{
+	my ($self) = @_;
+
+	return split /\|/, WebhookOutbox::sql_value($self->{node}, q(
+		SELECT state, in_flight FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher'));
+}
+
 # ---- producers
 
 # Starts processes that publish (producer.pl). Options: events (that are meant to
@@ -348,9 +359,22 @@ sub strike_at
 sub n_recoveries
 {
 	my ($self) = @_;
-	my $log = PostgreSQL::Test::Utils::slurp_file($self->{node}->logfile);
 
-	return scalar(() = $log =~ /database system is ready to accept/g);
+	return WebhookOutbox::n_logged($self->{node},
+		qr/database system is ready to accept/);
+}
+
+# Kills a process of the server with SIGKILL: the postmaster ends all others then,
+# and starts again by itself. Returns who it was, or nothing if it is no more.
+sub kill_hard
+{
+	my ($self, $pid) = @_;
+	my $n_before = $self->n_recoveries;
+
+	kill('KILL', $pid) or return;
+	$self->wait_for("recovery after kill -9 $pid",
+		sub { $self->n_recoveries > $n_before });
+	return "pid $pid";
 }
 
 # Starts a server that has stopped at once by itself.

@@ -12,20 +12,6 @@ my $dead = q(SELECT string_agg(endpoint_name || ' ' || event_type, ', '
 	ORDER BY endpoint_name, event_id)
 	FROM webhook_outbox.dead_letter WHERE reason = 'endpoint_deleted');
 
-sub switch_delivery
-{
-	my ($to) = @_;
-
-	$node->append_conf('postgresql.conf', "webhook_outbox.enabled = $to");
-	$node->reload;
-	my $not = $to eq 'on' ? 'NOT' : '';
-	return wait_for_sql(
-		$node, qq(SELECT state $not LIKE '%enabled is off%'
-		FROM webhook_outbox.worker_status
-		WHERE process = 'dispatcher' AND is_running),
-		"delivery is $to");
-}
-
 create_endpoint($node, $receiver, 'well', '/well');
 create_endpoint($node, $receiver, 'doomed', '/doomed',
 	event_types => "'{order.*}'");
@@ -36,7 +22,7 @@ publish($node, 'user.created');
 $node->safe_psql('postgres',
 	q(DELETE FROM webhook_outbox.endpoint WHERE name = 'doomed'));
 publish($node, 'order.paid');
-switch_delivery('on');
+switch_delivery($node, 'on');
 $receiver->wait_for('/well', 4, 'the endpoint that stays gets all events');
 all_delivered($node, 'all is recorded');
 is(sql_value($node, $dead),
@@ -44,7 +30,7 @@ is(sql_value($node, $dead),
 	'the other is owed what it had asked for, until it was deleted');
 
 # what is deleted between two lives of the dispatcher is noticed too
-switch_delivery('off');
+switch_delivery($node, 'off');
 publish($node, 'order.paid');
 $node->stop;
 $node->start;
@@ -52,7 +38,7 @@ $node->safe_psql('postgres',
 	q(DELETE FROM webhook_outbox.endpoint WHERE name = 'also'));
 $node->restart;
 publish($node, 'order.paid');
-switch_delivery('on');
+switch_delivery($node, 'on');
 $receiver->wait_for('/well', 6, 'the endpoint that stays gets all events');
 all_delivered($node, 'all is recorded');
 is( sql_value($node, $dead),
@@ -65,14 +51,14 @@ is($receiver->stats('/also')->{requests}, 2, 'nothing more to the other');
 # A deletion that is open when an event commits, and commits after it, though
 # its xid is the lower one.
 create_endpoint($node, $receiver, 'last', '/last');
-switch_delivery('off');
+switch_delivery($node, 'off');
 my $open = $node->background_psql('postgres');
 $open->query_safe('BEGIN');
 $open->query_safe("DELETE FROM webhook_outbox.endpoint WHERE name = 'last'");
 publish($node, 'user.deleted');
 $open->query_safe('COMMIT');
 $open->quit;
-switch_delivery('on');
+switch_delivery($node, 'on');
 $receiver->wait_for('/well', 7, 'the endpoint that stays gets the event');
 all_delivered($node, 'all is recorded');
 like(sql_value($node, $dead),

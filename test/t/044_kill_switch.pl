@@ -14,12 +14,7 @@ publish($node, 'order.created');
 $receiver->wait_for('/well', 1, 'events are sent');
 $receiver->wait_for('/fail/1', 1, 'and retried');
 
-$node->append_conf('postgresql.conf', 'webhook_outbox.enabled = off');
-$node->reload;
-wait_for_sql(
-	$node, q(SELECT state LIKE '%enabled is off%'
-	FROM webhook_outbox.worker_status WHERE process = 'dispatcher'),
-	'switched off, worker_status says so');
+switch_delivery($node, 'off', 'switched off, worker_status says so');
 publish($node, 'order.created') for 1 .. 10;
 $node->restart;
 publish($node, 'order.created');
@@ -29,8 +24,7 @@ is( sql_value(
 	'22', 'events are stored and owed');
 is($receiver->stats('/well')->{requests}, 1, 'nothing is sent');
 
-$node->append_conf('postgresql.conf', 'webhook_outbox.enabled = on');
-$node->reload;
+switch_delivery($node, 'on', 'so it does when it is on again');
 $receiver->wait_for('/well', 12, 'switched on, everything arrives');
 $receiver->wait_for('/fail/1', 12, 'at each endpoint');
 all_delivered($node, 'and is recorded');

@@ -30,7 +30,7 @@ $node->safe_psql(
 	INSERT INTO webhook_outbox.event (type, payload)
 	SELECT 'order.created', to_json(n) FROM generate_series(1, 2000) n));
 $receiver->wait_for('/delay/5', 300, 'events are under way');
-my $n_starts = () = slurp_file($node->logfile) =~ /$start/g;
+my $n_starts = n_logged($node, $start);
 cmp_ok($n_starts, '>', 0, 'the log tells of starts');
 $node->safe_psql('shop', 'DROP EXTENSION webhook_outbox');
 wait_for_sql($node, "SELECT ($dispatchers) = 'postgres'",

@@ -3,7 +3,6 @@
 # Plain SQL cannot show it: it takes a server with few slots.
 use strict;
 use warnings FATAL => 'all';
-use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookOutbox;
 
@@ -13,15 +12,14 @@ my $node = start_node(conf => 'max_worker_processes = 2');
 my $words = qr/HINT:.*max_worker_processes/;
 
 create_endpoint($node, $receiver, 'well', '/well');
-wait_until(sub { slurp_file($node->logfile) =~ $words },
+wait_until(sub { n_logged($node, $words) },
 	'the log says which setting to raise');
 publish($node, 'order.created') for 1 .. 10;
 wait_for_sql(
 	$node, q(SELECT count(*) > 0 FROM webhook_outbox.worker_status
 	WHERE process = 'dispatcher' AND expected AND NOT is_running),
 	'worker_status shows what is missing');
-is(scalar(() = slurp_file($node->logfile) =~ /$words/g),
-	1, 'it is said once');
+is(n_logged($node, $words), 1, 'it is said once');
 
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->restart;

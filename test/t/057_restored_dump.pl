@@ -16,20 +16,6 @@ my $is_held = q(SELECT state LIKE 'not sending: this database is a copy%'
 	FROM webhook_outbox.worker_status
 	WHERE process = 'dispatcher' AND database = current_database());
 
-sub switch_delivery
-{
-	my ($to) = @_;
-
-	$node->append_conf('postgresql.conf', "webhook_outbox.enabled = $to");
-	$node->reload;
-	my $not = $to eq 'on' ? 'NOT' : '';
-	return wait_for_sql(
-		$node, qq(SELECT state $not LIKE '%enabled is off%'
-		FROM webhook_outbox.worker_status
-		WHERE process = 'dispatcher' AND database = 'postgres' AND is_running),
-		"delivery is $to");
-}
-
 # Requests so far, a number for each path.
 sub requests
 {
@@ -53,12 +39,12 @@ wait_for_sql(
 	'some wait for a retry or a paused endpoint');
 wait_for_sql($node, 'SELECT count(*) = 3 FROM webhook_outbox.dead_letter',
 	'some are given up');
-switch_delivery('off');
+switch_delivery($node, 'off');
 my @new = map { publish($node, 'order.created') } 1 .. 2;
 $node->safe_psql('postgres',
 	"SELECT webhook_outbox.redeliver('$old[0]', 'well')");
 $node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ], 'it is dumped');
-switch_delivery('on');
+switch_delivery($node, 'on');
 $receiver->wait_for('/well', 5, 'the source goes on');
 wait_for_sql($node, 'SELECT count(*) = 5 FROM webhook_outbox.dead_letter',
 	'at all its endpoints');

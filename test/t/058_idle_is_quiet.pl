@@ -87,12 +87,7 @@ wait_until(sub { scans() > $before }, 'an event ends the silence');
 $receiver->wait_for('/well', 2, 'and is delivered');
 watch_quiet('then it is quiet again');
 
-$node->append_conf('postgresql.conf', 'webhook_outbox.enabled = off');
-$node->reload;
-wait_for_sql(
-	$node, q(SELECT state LIKE '%enabled is off%'
-	FROM webhook_outbox.worker_status WHERE process = 'dispatcher'),
-	'switched off');
+switch_delivery($node, 'off', 'switched off');
 publish($node, 'order.created');
 @used = watch_quiet('no query runs while an event waits for the switch', @pids);
 note("ticks used: @used");

@@ -83,12 +83,11 @@ is( sql_value(
 		$node, q(SELECT failures FROM webhook_outbox.maintenance_status
 		WHERE step = 'broken'), 'shop'),
 	'2', 'and tried again at each run');
-is( scalar(() = slurp_file($node->logfile, $crashed_at) =~
-		  /WARNING: .*step "broken" failed: out of order/g),
+is( n_logged($node, qr/WARNING: .*step "broken" failed: out of order/, $crashed_at),
 	1, 'but logged once');
 
 my $words = qr/WARNING: .*cannot run its maintenance: no worker slot is free/;
-wait_until(sub { slurp_file($full->logfile) =~ $words },
+wait_until(sub { n_logged($full, $words) },
 	'without a free worker slot the log says so');
 is( sql_value(
 		$full, q(SELECT DISTINCT state || ': ' || problem
@@ -101,7 +100,7 @@ is( sql_value(
 		$full, q(SELECT count(*) FROM webhook_outbox.maintenance_status
 		WHERE state <> 'ok' OR run_by <> 'session' OR problem IS NOT NULL)),
 	'0', 'then all is well');
-is(scalar(() = slurp_file($full->logfile) =~ /$words/g), 1, 'it is said once');
+is(n_logged($full, $words), 1, 'it is said once');
 $full->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $full->restart;
 is_run('with enough slots the dispatcher does it', 'postgres', $full);

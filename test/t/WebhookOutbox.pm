@@ -28,7 +28,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(start_receiver start_node create_endpoint publish wait_for_sql
-  wait_until all_delivered worker_pid sql_value finish);
+  wait_until all_delivered switch_delivery worker_pid sql_value n_logged finish);
 
 our $HERE = dirname(abs_path(__FILE__));
 
@@ -107,6 +107,14 @@ sub sql_value
 	return $node->safe_psql($dbname // 'postgres', $query);
 }
 
+# How often a pattern is in the server's log, from that byte of it on.
+sub n_logged
+{
+	my ($node, $pattern, $from) = @_;
+
+	return scalar(() = slurp_file($node->logfile, $from) =~ /$pattern/g);
+}
+
 # A check that passes once the query says true.
 sub wait_for_sql
 {
@@ -143,6 +151,22 @@ sub all_delivered
 		WHERE state IN ('pending', 'retrying')), $claim, $dbname);
 }
 
+# A check that passes once delivery is on, or off, in the database postgres.
+sub switch_delivery
+{
+	my ($node, $to, $claim) = @_;
+	my $not = $to eq 'on' ? 'NOT' : '';
+
+	$node->append_conf('postgresql.conf', "webhook_outbox.enabled = $to");
+	$node->reload;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_for_sql(
+		$node, qq(SELECT state $not LIKE '%enabled is off%'
+		FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher' AND database = 'postgres' AND is_running),
+		$claim // "delivery is $to");
+}
+
 # The process id of the launcher, or of a database's dispatcher, once there is
 # one (other than the one to forget).
 sub worker_pid
@@ -170,12 +194,9 @@ sub finish
 {
 	my ($node, $receiver, %option) = @_;
 
-	if ($receiver)
-	{
-		my $stats = $receiver->stats;
-		is( join(' ', grep { $stats->{$_}{bad_signatures} } sort keys %$stats),
-			'', 'no path got a request with a missing or wrong signature');
-	}
+	$receiver->check_signatures(
+		'no path got a request with a missing or wrong signature')
+	  if $receiver;
 	$node->stop;
 	my $signs = $option{may_crash} ? qr/TRAP:/
 	  : qr/PANIC:|TRAP:|was terminated by signal/;
@@ -286,6 +307,28 @@ sub stats
 	  // { map { $_ => 0 }
 		  qw(requests ids accepted duplicates bad_signatures in_flight
 		  max_in_flight) };
+}
+
+# The requests of all paths together.
+sub n_requests
+{
+	my ($self) = @_;
+	my $stats = $self->stats;
+	my $n = 0;
+
+	$n += $_->{requests} for values %$stats;
+	return $n;
+}
+
+# A check that passes when no path got a missing or wrong signature.
+sub check_signatures
+{
+	my ($self, $claim) = @_;
+	my $stats = $self->stats;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(join(' ', grep { $stats->{$_}{bad_signatures} } sort keys %$stats),
+		'', $claim);
 }
 
 # The ids that a path answered with a 2xx, in order.

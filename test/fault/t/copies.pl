@@ -200,14 +200,6 @@ sub accepted
 	return %accepted;
 }
 
-sub n_requests
-{
-	my ($name) = @_;
-	my $text = -e $outside{$name}{log} ? slurp_file($outside{$name}{log}) : '';
-
-	return scalar(() = $text =~ /\n/g);
-}
-
 # What holds of every copy.
 sub check_copy
 {
@@ -237,7 +229,7 @@ sub check_copy
 	wait_for_sql($node, $is_held, "$name: held again after its worker ended", $dbname);
 	$node->restart('immediate');
 	wait_for_sql($node, $is_held, "$name: and after a crash", $dbname);
-	is(n_requests($name), 0, "$name: it has sent nothing");
+	is($outside{$name}->n_requests, 0, "$name: it has sent nothing");
 
 	%owed = owed($node, $dbname);
 	$node->safe_psql($dbname, 'SELECT webhook_outbox.resume_delivery()');
@@ -252,9 +244,7 @@ sub check_copy
 		"$name: nothing that was settled");
 	is(join(', ', grep { $accepted{$_} != 1 } sort keys %accepted), '', "$name: all of it once");
 	is(scalar keys %accepted, scalar keys %owed, "$name: which are as many as there should be");
-	my $stats = $outside{$name}->stats;
-	is(join(' ', grep { $stats->{$_}{bad_signatures} } sort keys %$stats), '',
-		"$name: all signed");
+	$outside{$name}->check_signatures("$name: all signed");
 	return;
 }
 

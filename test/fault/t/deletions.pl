@@ -20,20 +20,6 @@ my @actions = fault_size(1, 0) ? qw(immediate flushed exit) : qw(flushed);
 my $world = fault_world(endpoints => [ [ 'well', '/well', '{*}', '{100ms,1s,1s,1s}' ] ]);
 my $node = $world->node;
 
-sub switch_delivery
-{
-	my ($to) = @_;
-
-	$node->append_conf('postgresql.conf', "webhook_outbox.enabled = $to");
-	$node->reload;
-	return if $to eq 'on';
-	$world->wait_for('delivery is off', sub {
-		$world->try_sql(q(SELECT pid FROM webhook_outbox.worker_status
-			WHERE process = 'dispatcher' AND is_running
-			AND state LIKE '%enabled is off%')) });
-	return;
-}
-
 # Events whose types and keys name the round.
 sub publish_events
 {
@@ -69,10 +55,11 @@ for (@rounds)
 	# else the point that is armed would be reached by this one's creation
 	$world->wait_for("$round: what changed before is dealt with", sub {
 		($world->try_sql('SELECT count(*) FROM webhook_outbox.endpoint_change'))[0] == 0 });
-	switch_delivery('off');
+	switch_delivery($node, 'off');
 	publish_events($round, 'unread', $n_events);
 	$world->sql("DELETE FROM webhook_outbox.endpoint WHERE endpoint_id = $id");
-	ok($world->strike_at($point, $action, sub { switch_delivery('on') }),
+	$node->append_conf('postgresql.conf', 'webhook_outbox.enabled = on');
+	ok($world->strike_at($point, $action, sub { $node->reload }),
 		"the server dies by $action at $point");
 	wait_for_sql($node, dead_letters($id) =~ s/count\(\*\)/count(*) = $n_stored + $n_events/r,
 		'everything owed to the deleted endpoint becomes a dead letter');

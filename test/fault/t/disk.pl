@@ -9,7 +9,6 @@ use strict;
 use warnings FATAL => 'all';
 use OwnDisk table => '192m', wal => '64m';
 use Fault;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 use WebhookOutbox;
@@ -33,22 +32,6 @@ my $world = fault_world(node => $node);
 $world->add_endpoint('queue', '/delay/20/queue', '{queue.*}', '{100ms,1s,1s,1s}',
 	max_in_flight => 8);
 
-sub status
-{
-	return split /\|/, sql_value($node, q(
-		SELECT state, in_flight FROM webhook_outbox.worker_status
-		WHERE process = 'dispatcher'));
-}
-
-sub n_requests
-{
-	my $stats = $world->receiver->stats;
-	my $n = 0;
-
-	$n += $_->{requests} for values %$stats;
-	return $n;
-}
-
 # Producers fail while there is no room; deliveries that were owed before wait.
 sub fill_tables
 {
@@ -60,36 +43,35 @@ sub fill_tables
 		SELECT 'queue.x', ('{"key":"queue-$round-' || n || '"}')::json
 		FROM generate_series(1, $n_queued) n));
 	OwnDisk::fill('table');
-	wait_until(sub { (status())[0] =~
+	wait_until(sub { ($world->status)[0] =~
 		/^not sending: .*could not (extend|write|create)\b.*No space left/ },
 		'worker_status says that the disk is full');
-	wait_until(sub { (status())[1] == 0 }, 'what was in flight ends');
-	my ($n_before, $until) = (n_requests(), time + $held_for);
+	wait_until(sub { ($world->status)[1] == 0 }, 'what was in flight ends');
+	my ($n_before, $until) = ($world->receiver->n_requests, time + $held_for);
 	my $n_states = 0;
 	while (time < $until)
 	{
-		$n_states++ if (status())[0] !~ /^not sending/;
+		$n_states++ if ($world->status)[0] !~ /^not sending/;
 		usleep(100_000);
 	}
-	is(n_requests(), $n_before, 'nothing is sent that cannot be recorded');
+	is($world->receiver->n_requests, $n_before, 'nothing is sent that cannot be recorded');
 	is($n_states, 0, 'and worker_status goes on saying why');
 	OwnDisk::clear('table');
-	wait_until(sub { (status())[0] !~ /^not sending/ }, 'with room again sending resumes');
+	wait_until(sub { ($world->status)[0] !~ /^not sending/ }, 'with room again sending resumes');
 	return is(worker_pid($node, 'dispatcher'), $pid, 'in the same process');
 }
 
 # The server stops with a PANIC, and cannot start without room.
 sub fill_log
 {
-	my $n_panics = () = slurp_file($node->logfile) =~ /PANIC:.*No space left/g;
-	my $is_down;
+	my $words = qr/PANIC:.*No space left/;
+	my $n_before = n_logged($node, $words);
 
 	OwnDisk::fill('wal');
 	wait_until(sub {
 		# producers may be done: log on until there is no room
 		eval { $node->psql('postgres', 'SELECT pg_current_xact_id(), pg_switch_wal()'); };
-		$is_down = () = slurp_file($node->logfile) =~ /PANIC:.*No space left/g;
-		return $is_down > $n_panics; }, 'a log that cannot be written stops the server');
+		return n_logged($node, $words) > $n_before; }, 'a log that cannot be written stops the server');
 	$node->stop('immediate', fail_ok => 1);
 	OwnDisk::clear('wal');
 	$node->start;

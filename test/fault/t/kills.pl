@@ -48,17 +48,12 @@ sub terminate
 	return ($is_done // '') eq 't' ? "pid $pid" : ();
 }
 
-# The postmaster ends all processes then, and starts again by itself.
 sub kill_hard
 {
 	my ($kind) = @_;
 	my $pid = pick($kind) or return;
-	my $n_before = $world->n_recoveries;
 
-	kill('KILL', $pid) or return;
-	$world->wait_for("recovery after kill -9 $pid",
-		sub { $world->n_recoveries > $n_before });
-	return "pid $pid";
+	return $world->kill_hard($pid);
 }
 
 sub stop_immediately

@@ -25,13 +25,6 @@ sub sender
 	return $world->wait_for('a sender runs', sub { ($world->workers('sender'))[0] });
 }
 
-sub n_log
-{
-	my ($pattern) = @_;
-
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
-
 sub limit
 {
 	my ($pid, $what) = @_;
@@ -52,13 +45,13 @@ sub lack_files
 {
 	my $pid = sender();
 	my $words = qr/sender may open 64 files only, too few for \d+ requests at once: it makes \d+\n.*HINT: .*ulimit -n/;
-	my $n_before = n_log($words);
+	my $n_before = n_logged($node, $words);
 
 	ok(limit($pid, '--nofile=64:64'), 'a sender may open 64 files');
 	$world->start_producers(events => $n_events, seconds => 3);
 	# its own settings are read again now and then, and at a reload
 	$node->reload;
-	wait_until(sub { n_log($words) > $n_before }, 'it says which limit to raise, and what it makes do with');
+	wait_until(sub { n_logged($node, $words) > $n_before }, 'it says which limit to raise, and what it makes do with');
 	$world->finish_producers;
 	$world->wait_settled(60);
 	is(sender(), $pid, 'the same sender has sent it all');
@@ -72,11 +65,11 @@ sub lose_files
 	my $n_open = () = glob "/proc/$pid/fd/*";
 	my $n_allowed = $n_open + 8;
 	my $words = qr/sender may open $n_allowed files only/;
-	my $n_before = n_log($words);
+	my $n_before = n_logged($node, $words);
 
 	ok(limit($pid, "--nofile=$n_allowed:$n_allowed"), "it has $n_open open and may have $n_allowed");
 	$world->start_producers(events => $n_events, seconds => 3);
-	wait_until(sub { n_log($words) > $n_before }, 'it finds out, and says so');
+	wait_until(sub { n_logged($node, $words) > $n_before }, 'it finds out, and says so');
 	$world->finish_producers;
 	$world->wait_settled(60);
 	is(sender(), $pid, 'the same sender has sent it all');
@@ -139,13 +132,10 @@ sub lack_memory
 sub kill_sender
 {
 	my $pid = sender();
-	my $ready = qr/database system is ready to accept/;
-	my $n_before = n_log($ready);
+	my $victim = $world->kill_hard($pid) or return;
 
-	kill('KILL', $pid) or return;
-	$world->wait_for("recovery after kill -9 $pid", sub { n_log($ready) > $n_before });
 	let_receiver_read();
-	return "pid $pid";
+	return $victim;
 }
 
 for my $round (1 .. $n_rounds)
@@ -154,9 +144,9 @@ for my $round (1 .. $n_rounds)
 	ok($world->strike('SIGKILL sender', \&kill_sender), 'a sender is killed, and all restarts');
 	lose_files();
 	replace_sender();
-	my $n_crashes = n_log(qr/was terminated by signal/);
+	my $n_crashes = n_logged($node, qr/was terminated by signal/);
 	ok($world->strike('no memory', \&lack_memory), 'a sender runs out of memory');
-	is(n_log(qr/was terminated by signal/), $n_crashes, 'which crashes nothing');
+	is(n_logged($node, qr/was terminated by signal/), $n_crashes, 'which crashes nothing');
 	$world->wait_settled(60);
 	replace_sender();    # by one without limits
 }

@@ -29,23 +29,6 @@ if ($ENV{FAULT_SHORT})
 }
 my $dispatcher = worker_pid($node, 'dispatcher');
 
-# The state and what is in flight; it must be readable all the time.
-sub status
-{
-	return split /\|/, sql_value($node, q(
-		SELECT state, in_flight FROM webhook_outbox.worker_status
-		WHERE process = 'dispatcher'));
-}
-
-sub n_requests
-{
-	my $stats = $world->receiver->stats;
-	my $n = 0;
-
-	$n += $_->{requests} for values %$stats;
-	return $n;
-}
-
 # A session that holds locks, and its pid.
 sub lock_tables
 {
@@ -64,21 +47,21 @@ sub watch
 {
 	my ($what, $pid) = @_;
 	my $is_needed = $what =~ /^(attempt|all of them)$/;
-	my ($began, $n_before) = (time, n_requests());
+	my ($began, $n_before) = (time, $world->receiver->n_requests);
 	my ($state, $in_flight) = ('', 0);
 	my ($is_told, $n_told, $n_at_rest, $n_late) = (0, 0, undef, 0);
 
-	while (time < $began + $held_for || (!$is_told && ($is_needed || n_requests() == $n_before)))
+	while (time < $began + $held_for || (!$is_told && ($is_needed || $world->receiver->n_requests == $n_before)))
 	{
 		last if time > $began + $held_for + 60;
-		($state, $in_flight) = status();
+		($state, $in_flight) = $world->status;
 		$is_told = 1 if $state =~ /^not sending: .*waiting for a lock on \w+ that process $pid holds$/;
 		if ($state !~ /^not sending/ || $in_flight > 0) { undef $n_at_rest; }
-		elsif (!defined $n_at_rest) { $n_at_rest = n_requests(); }
-		elsif (n_requests() > $n_at_rest) { $n_late++; }
+		elsif (!defined $n_at_rest) { $n_at_rest = $world->receiver->n_requests; }
+		elsif ($world->receiver->n_requests > $n_at_rest) { $n_late++; }
 		usleep(50_000);
 	}
-	my $n_sent = n_requests() - $n_before;
+	my $n_sent = $world->receiver->n_requests - $n_before;
 
 	note(sprintf '%-20s held for %5.1f s: %s, %d requests', $what, time - $began,
 		$is_told ? 'told' : 'not in the way', $n_sent);
@@ -89,7 +72,7 @@ sub watch
 
 sub is_sending
 {
-	return (status())[0] !~ /^not sending/;
+	return ($world->status)[0] !~ /^not sending/;
 }
 
 my $n_told = 0;

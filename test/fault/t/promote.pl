@@ -39,15 +39,6 @@ my (%known_to_lost, %was_synchronous, @took_ms);
 
 # ---- who sends what
 
-# The requests that a server has sent so far.
-sub requests_of
-{
-	my ($name) = @_;
-	my $text = slurp_file($outside{$name}{log});
-
-	return scalar(() = $text =~ /\n/g);
-}
-
 # All requests of both in one log, with paths as check.pl knows them.
 sub join_logs
 {
@@ -165,12 +156,12 @@ sub change_over
 	my $is_synchronous = $kind eq 'lost, synchronous';
 
 	set_synchronous($is_synchronous ? $new : '');
-	my $n_before = requests_of($old);
-	$world->wait_for("$old sends", sub { requests_of($old) > $n_before + 20 });
+	my $n_before = $outside{$old}->n_requests;
+	$world->wait_for("$old sends", sub { $outside{$old}->n_requests > $n_before + 20 });
 	usleep(rand 1e6);
 	isnt(join(', ', worker_processes($node{$old})), '', "$old has worker processes");
 	is(join(', ', worker_processes($node{$new})), '', "standby $new has none");
-	is(requests_of($new), $world->{at_rest}{$new}, "and has sent nothing while it was one");
+	is($outside{$new}->n_requests, $world->{at_rest}{$new}, "and has sent nothing while it was one");
 
 	cut_off($node{$new}) if $kind ne 'in good order';
 	my $began = time;
@@ -183,7 +174,7 @@ sub change_over
 		WHERE process = 'dispatcher' AND database = 'postgres'),
 		"$new delivers ($kind)");
 	push @took_ms, int(1000 * (time - $began));
-	$world->{at_rest}{$old} = requests_of($old);
+	$world->{at_rest}{$old} = $outside{$old}->n_requests;
 	read_lost($node{$old}, $is_synchronous) if $kind ne 'in good order';
 	rewind($node{$old});
 	start_standby($old);
@@ -248,7 +239,7 @@ set_synchronous('');
 $world->finish_producers;
 wait_for_standby();
 $world->wait_settled(60);
-is(requests_of($standby), $world->{at_rest}{$standby},
+is($outside{$standby}->n_requests, $world->{at_rest}{$standby},
 	"standby $standby has sent nothing since it is one");
 join_logs();
 note('milliseconds without a primary that delivers: ' . join ', ', @took_ms);
@@ -308,9 +299,7 @@ if (@only_lost)
 }
 for my $name (qw(a b))
 {
-	my $stats = $outside{$name}->stats;
-	is(join(' ', grep { $stats->{$_}{bad_signatures} } sort keys %$stats), '',
-		"$name signs what it sends");
+	$outside{$name}->check_signatures("$name signs what it sends");
 }
 $world->judge(may_vanish => scalar @missing);
 $node{$standby}->stop;

@@ -191,11 +191,11 @@ $holder->quit;
 {
 	my $pid = worker_pid($node, 'dispatcher');
 	my $recoveries = qr/database system is ready to accept/;
-	my $n_before = () = slurp_file($node->logfile) =~ /$recoveries/g;
+	my $n_before = n_logged($node, $recoveries);
 
 	kill 'KILL', $pid;
 	$killed_at = time;
-	wait_until(sub { my $n = () = slurp_file($node->logfile) =~ /$recoveries/g; $n > $n_before },
+	wait_until(sub { n_logged($node, $recoveries) > $n_before },
 		'the server recovers from kill -9');
 }
 let_turn($first_turn + $third, 1);

@@ -8,7 +8,6 @@
 use strict;
 use warnings FATAL => 'all';
 use Fault;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 use WebhookOutbox;
@@ -20,13 +19,6 @@ my $node = start_node(extension => 0,
 my $in_parallel = $node->safe_psql('postgres',
 	q(SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')));
 my $n_published = 0;
-
-sub n_log
-{
-	my ($pattern) = @_;
-
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
 
 # Takes one slot until the session ends. Returns the session.
 sub take_slot
@@ -61,7 +53,7 @@ sub is_told
 {
 	my ($who, $words) = @_;
 
-	wait_until(sub { n_log(qr/$words: no worker slot is free\n.*HINT: .*max_worker_processes/) },
+	wait_until(sub { n_logged($node, qr/$words: no worker slot is free\n.*HINT: .*max_worker_processes/) },
 		"$who: the log says which setting to raise");
 	return wait_for_sql($node, q(SELECT bool_or(last_error LIKE '%max_worker_processes')
 		FROM webhook_outbox.worker_status WHERE process = 'dispatcher'),
@@ -95,7 +87,7 @@ if (!$ENV{FAULT_SHORT})
 	my $words = qr/cannot run its maintenance: no worker slot is free\n.*HINT: .*max_worker_processes/;
 
 	# one is taken still; a run that came before it has to be over
-	wait_until(sub { publish_some() if !n_log($words); n_log($words) },
+	wait_until(sub { publish_some() if !n_logged($node, $words); n_logged($node, $words) },
 		'maintenance: the log says which setting to raise');
 	publish_some();
 	$receiver->wait_for('/well', $n_published, 'maintenance: deliveries go on without it');
@@ -129,7 +121,7 @@ $_->quit for @crowd;
 
 $node->adjust_conf('postgresql.conf', 'max_worker_processes', '1');
 $node->restart;
-ok(n_log(qr/too many background workers\n.*DETAIL: .*\n.*HINT: .*max_worker_processes/),
+ok(n_logged($node, qr/too many background workers\n.*DETAIL: .*\n.*HINT: .*max_worker_processes/),
 	'launcher: the log says which setting to raise');
 is(sql_value($node, q(SELECT string_agg(process || ' ' || is_running, ', ' ORDER BY process)
 	FROM webhook_outbox.worker_status WHERE process <> 'sender' AND expected)),
