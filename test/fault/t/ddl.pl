@@ -93,7 +93,9 @@ run_all('TRUNCATE of what loses nothing that is owed',
 
 # ---- the settings
 
-# Each to another value and back; what a value means is not what this is about.
+# Each to another value and back; what a value means is not what this is about. With
+# it the workers are told to say no more in pg_stat_activity what they do: that shows
+# when the value is in force.
 my @settings = map { [ split /\|/ ] } split /\n/, sql_value($node, q(
 	SELECT name, CASE
 	  WHEN vartype = 'bool' THEN CASE setting WHEN 'on' THEN 'off' ELSE 'on' END
@@ -106,15 +108,21 @@ my @settings = map { [ split /\|/ ] } split /\n/, sql_value($node, q(
 	FROM pg_settings
 	WHERE name LIKE 'webhook\_outbox.%' AND context = 'sighup'
 	AND name !~ '(instance_id|fault_point)$' ORDER BY name));
+my $workers = q(SELECT string_agg(state, ' ') FROM pg_stat_activity
+	WHERE backend_type IN ('webhook_outbox launcher', 'webhook_outbox dispatcher'));
 cmp_ok(scalar @settings, '>', 10, 'there are settings to reload');
-my $reloaded_from = time;
 for my $setting (grep { defined $_->[1] && $_->[1] ne '' } @settings)
 {
 	my ($name, $value) = @$setting;
 
-	run_all("$name = $value and back", "ALTER SYSTEM SET $name = '$value'",
-		'SELECT pg_reload_conf()', 'SELECT pg_sleep(0.1)', "ALTER SYSTEM RESET $name",
-		'SELECT pg_reload_conf()');
+	run_all("$name = $value", "ALTER SYSTEM SET $name = '$value'",
+		'ALTER SYSTEM SET track_activities = off', 'SELECT pg_reload_conf()');
+	$world->wait_for("$name = $value is in force", sub {
+		($world->sql($workers))[0] eq 'disabled disabled' });
+	run_all("$name as it was", "ALTER SYSTEM RESET $name",
+		'ALTER SYSTEM RESET track_activities', 'SELECT pg_reload_conf()');
+	$world->wait_for("$name is as it was", sub {
+		($world->sql($workers))[0] !~ /disabled/ });
 }
 note('not reloaded, no other value is known: '
 	  . join(' ', map { $_->[0] } grep { !defined $_->[1] || $_->[1] eq '' } @settings));

@@ -135,7 +135,8 @@ sub rewind
 	return;
 }
 
-# Cuts a standby off, so that its primary has commits that it has not.
+# Cuts a standby off, so that its primary has commits that it has not; what follows
+# comes at any moment of that.
 sub cut_off
 {
 	my ($node) = @_;
@@ -144,7 +145,11 @@ sub cut_off
 	$node->reload;
 	wait_for_sql($node{$primary}, 'SELECT count(*) = 0 FROM pg_stat_replication',
 		'the standby is cut off');
-	return usleep(500_000 + rand 1e6);
+	my $n = sql_value($node{$primary}, 'SELECT count(*) FROM webhook_outbox.event');
+	wait_for_sql($node{$primary}, "SELECT count(*) > $n + 20 OR EXISTS "
+		  . "(SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep') "
+		  . 'FROM webhook_outbox.event', 'and its primary has commits that it has not');
+	return usleep(rand 1e6);
 }
 
 # ---- a round
