@@ -222,6 +222,16 @@ none("no line of C is wider than $max_columns columns, but for strings",
 none('C is indented by tabs and has no blanks at the end of lines', @blanks);
 none('each C file opens with its name and what it is', @headerless);
 
+# ---- the documents
+
+# A table's rows name files as `name.c`.
+my ($layers) = slurp('docs/design.md') =~ /^## Files\n(.*?)^## /ms;
+my %is_named = map { $_ => 1 } ($layers // '') =~ /`(\w+\.[ch])`/g;
+none('docs/design.md names each C file of src in its table of layers',
+	grep { /\.c$/ && !$is_named{$_} } map { basename($_) } @src);
+none('and no file that is not there',
+	grep { !-f "src/$_" } sort keys %is_named);
+
 my $words = join '|', map { join '', @$_ }[qw(TO DO)], [qw(FIX ME)],
   [qw(X XX)], [qw(HA CK)];
 none(
