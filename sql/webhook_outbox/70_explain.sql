@@ -18,6 +18,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   v_hint  text;
+  v_state text;
   v_error text;
 BEGIN
   BEGIN
@@ -29,11 +30,11 @@ BEGIN
   IF current_setting('webhook_outbox.enabled', true) = 'off' THEN
     RETURN 'Nothing is sent now: webhook_outbox.enabled is off. What waits is sent when it is on again.';
   END IF;
-  SELECT coalesce(w.last_error, 'no error is known') INTO v_error
-  FROM webhook_outbox.worker_rows() w
+  SELECT w.state INTO v_state FROM webhook_outbox.worker_rows() w
   WHERE w.process = 'dispatcher' AND w.database = current_database() AND w.is_running;
   IF FOUND THEN
-    RETURN NULL;
+    -- NULL when it does send: what worker_status says begins otherwise then
+    RETURN 'Nothing is sent now: ' || substring(v_state FROM '^not sending: (.*)$') || '.';
   END IF;
   SELECT w.last_error INTO v_error FROM webhook_outbox.worker_rows() w
   WHERE w.last_error IS NOT NULL AND (w.process = 'launcher' OR w.database = current_database())
@@ -97,6 +98,8 @@ BEGIN
 
   RETURN NEXT format('Endpoint "%s": ', v_name) || CASE
     WHEN p_status.state = 'delivered' THEN format('delivered at %s by attempt %s.', v_at, p_status.attempts)
+    WHEN p_status.state = 'retrying' AND p_status.next_attempt_at <= clock_timestamp() THEN
+      format('attempt %s failed; the next was due at %s.', p_status.attempts, v_due)
     WHEN p_status.state = 'retrying' THEN format('attempt %s failed; the next is due at %s.', p_status.attempts, v_due)
     WHEN p_status.state = 'cancelled' AND p_status.attempts = 0 THEN 'cancelled before its first attempt.'
     WHEN p_status.state = 'cancelled' THEN format('cancelled after %s.', v_tries)

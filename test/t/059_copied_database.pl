@@ -49,6 +49,13 @@ is( sql_value(
 		$node, qq(SELECT string_agg(state, ' ')
 		FROM webhook_outbox.delivery_status WHERE event_id = '$new'), 'copy'),
 	'pending pending pending', 'what is published there waits');
+like(
+	sql_value(
+		$node,
+		"SELECT string_agg(l, chr(10)) FROM webhook_outbox.explain_event('$new') l",
+		'copy'),
+	qr/^Nothing is sent now: this database is a copy, see resume_delivery/m,
+	'and explain_event says why');
 
 is(sql_value($node, 'SELECT webhook_outbox.resume_delivery()', 'copy'),
 	'0', 'no restored delivery had not begun');
