@@ -22,3 +22,13 @@ CREATE TABLE webhook_outbox.attempt_5 PARTITION OF webhook_outbox.attempt FOR VA
 CREATE TABLE webhook_outbox.attempt_6 PARTITION OF webhook_outbox.attempt FOR VALUES IN (6);
 CREATE TABLE webhook_outbox.attempt_7 PARTITION OF webhook_outbox.attempt FOR VALUES IN (7);
 CREATE INDEX attempt_event ON webhook_outbox.attempt (event_id, endpoint_id);
+
+COMMENT ON TABLE webhook_outbox.event_kept IS 'events past their retention that a delivery or dead letter still needs';
+DO $$
+BEGIN
+  FOR i IN 0 .. 7 LOOP
+    EXECUTE pg_catalog.format('COMMENT ON TABLE webhook_outbox.event_%s IS %L', i, 'leaf of the ring of events, see ring_leaf');
+    EXECUTE pg_catalog.format('COMMENT ON TABLE webhook_outbox.attempt_%s IS %L', i, 'leaf of the ring of attempts, see ring_leaf');
+  END LOOP;
+END
+$$;

@@ -176,8 +176,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.discard_dead_letters(text, text, timestamptz, timestamptz) IS
-  'removes dead letters for good and returns how many; the filters are those of redeliver_dead_letters, and endpoint may '
-  'name a deleted one';
+  'removes dead letters for good and returns how many: of an endpoint (which may be deleted), of a type (order.created or '
+  'order.*), given up at since or later and before until (dead_letter.created_at); all filters may be left out';
 
 -- The smallest UUIDv7 of a time. Ids never run behind the clock that created_at is read from, so it bounds a search from
 -- below; after the clock was set back they run ahead of it, so there is no such bound from above.

@@ -51,13 +51,13 @@ COMMENT ON COLUMN webhook_outbox.new_delivery.created_at IS 'when the event was 
 -- for one event, one endpoint or one state reads no more than it needs.
 
 CREATE VIEW webhook_outbox.delivery_status AS
-  SELECT n.event_id, n.type AS event_type, n.tenant, n.endpoint_id, n.endpoint_name, 'pending' AS state,
-         0 AS attempts, NULL::smallint AS last_status, NULL::text AS last_error,
-         NULL::timestamptz AS next_attempt_at, NULL::timestamptz AS last_attempt_at, n.created_at
+  SELECT n.event_id, n.type AS event_type, n.endpoint_name, 'pending' AS state, 0 AS attempts,
+         NULL::smallint AS last_status, NULL::text AS last_error, NULL::timestamptz AS next_attempt_at,
+         NULL::timestamptz AS last_attempt_at, n.created_at, n.tenant, n.endpoint_id
   FROM webhook_outbox.new_delivery n
 UNION ALL
-  SELECT c.event_id, e.type, e.tenant, c.endpoint_id, p.name, 'pending',
-         coalesce(a.number, 0), a.http_status, a.error, c.due_at, a.started_at, e.created_at
+  SELECT c.event_id, e.type, p.name, 'pending',
+         coalesce(a.number, 0), a.http_status, a.error, c.due_at, a.started_at, e.created_at, e.tenant, c.endpoint_id
   FROM webhook_outbox.command c
   JOIN webhook_outbox.endpoint p ON p.endpoint_id = c.endpoint_id
   LEFT JOIN webhook_outbox.event e ON e.id = c.event_id
@@ -70,8 +70,8 @@ UNION ALL
     AND NOT EXISTS (SELECT FROM webhook_outbox.command o WHERE o.event_id = c.event_id AND o.endpoint_id = c.endpoint_id
                       AND o.kind = 'send' AND o.command_id > c.command_id)
 UNION ALL
-  SELECT d.event_id, e.type, e.tenant, d.endpoint_id, p.name, 'pending',
-         d.attempts, a.http_status, a.error, d.next_attempt_at, d.last_attempt_at, e.created_at
+  SELECT d.event_id, e.type, p.name, 'pending',
+         d.attempts, a.http_status, a.error, d.next_attempt_at, d.last_attempt_at, e.created_at, e.tenant, d.endpoint_id
   FROM webhook_outbox.delivery d
   LEFT JOIN webhook_outbox.event e ON e.id = d.event_id
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = d.endpoint_id
@@ -80,8 +80,8 @@ UNION ALL
     ORDER BY t.number DESC LIMIT 1) a ON true
   WHERE d.state = 'parked'
 UNION ALL
-  SELECT d.event_id, e.type, e.tenant, d.endpoint_id, p.name, 'retrying',
-         d.attempts, a.http_status, a.error, d.next_attempt_at, d.last_attempt_at, e.created_at
+  SELECT d.event_id, e.type, p.name, 'retrying',
+         d.attempts, a.http_status, a.error, d.next_attempt_at, d.last_attempt_at, e.created_at, e.tenant, d.endpoint_id
   FROM webhook_outbox.delivery d
   LEFT JOIN webhook_outbox.event e ON e.id = d.event_id
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = d.endpoint_id
@@ -90,8 +90,8 @@ UNION ALL
     ORDER BY t.number DESC LIMIT 1) a ON true
   WHERE d.state = 'retrying'
 UNION ALL
-  SELECT d.event_id, e.type, e.tenant, d.endpoint_id, p.name, 'cancelled',
-         d.attempts, a.http_status, a.error, NULL, d.last_attempt_at, e.created_at
+  SELECT d.event_id, e.type, p.name, 'cancelled',
+         d.attempts, a.http_status, a.error, NULL, d.last_attempt_at, e.created_at, e.tenant, d.endpoint_id
   FROM webhook_outbox.delivery d
   LEFT JOIN webhook_outbox.event e ON e.id = d.event_id
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = d.endpoint_id
@@ -102,15 +102,15 @@ UNION ALL
     AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = d.event_id AND c.endpoint_id = d.endpoint_id
                       AND c.kind = 'send')
 UNION ALL
-  SELECT l.event_id, l.event_type, l.tenant, l.endpoint_id, coalesce(p.name, l.endpoint_name), 'dead',
-         l.attempts, l.last_status, l.last_error, NULL, l.last_attempt_at, e.created_at
+  SELECT l.event_id, l.event_type, coalesce(p.name, l.endpoint_name), 'dead',
+         l.attempts, l.last_status, l.last_error, NULL, l.last_attempt_at, e.created_at, l.tenant, l.endpoint_id
   FROM webhook_outbox.dead_letter l
   LEFT JOIN webhook_outbox.event e ON e.id = l.event_id
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = l.endpoint_id
 UNION ALL
   -- the last attempt was the end of it: delivered ...
-  SELECT a.event_id, e.type, e.tenant, a.endpoint_id, p.name, 'delivered',
-         a.number, a.http_status, a.error, NULL, a.started_at, e.created_at
+  SELECT a.event_id, e.type, p.name, 'delivered',
+         a.number, a.http_status, a.error, NULL, a.started_at, e.created_at, e.tenant, a.endpoint_id
   FROM webhook_outbox.attempt a
   LEFT JOIN webhook_outbox.event e ON e.id = a.event_id
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = a.endpoint_id
@@ -123,8 +123,8 @@ UNION ALL
                       AND c.kind = 'send')
 UNION ALL
   -- ... or dead, and the dead letter was discarded
-  SELECT a.event_id, e.type, e.tenant, a.endpoint_id, p.name, 'dead',
-         a.number, a.http_status, a.error, NULL, a.started_at, e.created_at
+  SELECT a.event_id, e.type, p.name, 'dead',
+         a.number, a.http_status, a.error, NULL, a.started_at, e.created_at, e.tenant, a.endpoint_id
   FROM webhook_outbox.attempt a
   LEFT JOIN webhook_outbox.event e ON e.id = a.event_id
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = a.endpoint_id
@@ -139,8 +139,6 @@ COMMENT ON VIEW webhook_outbox.delivery_status IS
   'where each delivery (event x endpoint) stands; quick for one event_id, for one endpoint that is not delivered to, for one state';
 COMMENT ON COLUMN webhook_outbox.delivery_status.event_id IS 'what';
 COMMENT ON COLUMN webhook_outbox.delivery_status.event_type IS 'type of the event; NULL: past its retention';
-COMMENT ON COLUMN webhook_outbox.delivery_status.tenant IS 'tenant of the event';
-COMMENT ON COLUMN webhook_outbox.delivery_status.endpoint_id IS 'to whom';
 COMMENT ON COLUMN webhook_outbox.delivery_status.endpoint_name IS 'to whom, by name; NULL: the endpoint was deleted';
 COMMENT ON COLUMN webhook_outbox.delivery_status.state IS
   'pending (not begun, in flight or waiting for its turn), retrying, delivered, dead (see dead_letter, unless discarded) or cancelled';
@@ -150,6 +148,8 @@ COMMENT ON COLUMN webhook_outbox.delivery_status.last_error IS 'error of the las
 COMMENT ON COLUMN webhook_outbox.delivery_status.next_attempt_at IS 'not before then; NULL: as soon as possible (pending), or never';
 COMMENT ON COLUMN webhook_outbox.delivery_status.last_attempt_at IS 'when the last attempt started';
 COMMENT ON COLUMN webhook_outbox.delivery_status.created_at IS 'when the event was inserted';
+COMMENT ON COLUMN webhook_outbox.delivery_status.tenant IS 'tenant of the event';
+COMMENT ON COLUMN webhook_outbox.delivery_status.endpoint_id IS 'to whom, by number';
 
 CREATE VIEW webhook_outbox.event_status AS
   SELECT e.id AS event_id, e.type AS event_type, e.tenant, e.created_at,

@@ -88,23 +88,29 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_outbox.slo_rows() IS 'see the view slo';
 
+-- Rounded for people, and actual never up: 100 means that nothing was bad.
+
 CREATE VIEW webhook_outbox.slo AS
-  SELECT s.scope, s.name, s.tier, s.endpoint_id, s.success_objective, s.latency_objective, s.good, s.total, s.actual, s.budget,
-         s.spent, s.remaining, s.burn_5m, s.burn_30m, s.burn_1h, s.burn_6h, s.burn_3d, s.exhausted_in, s.state
+  SELECT s.scope, s.name, s.state, s.success_objective, trunc(s.actual::numeric, 4)::double precision AS actual,
+         s.latency_objective, s.total, s.good, s.spent, round(s.budget::numeric, 3)::double precision AS budget,
+         round(s.remaining::numeric, 2)::double precision AS remaining,
+         round(s.burn_5m::numeric, 2)::double precision AS burn_5m, round(s.burn_30m::numeric, 2)::double precision AS burn_30m,
+         round(s.burn_1h::numeric, 2)::double precision AS burn_1h, round(s.burn_6h::numeric, 2)::double precision AS burn_6h,
+         round(s.burn_3d::numeric, 2)::double precision AS burn_3d, s.exhausted_in, s.tier, s.endpoint_id
   FROM webhook_outbox.slo_rows() s;
 COMMENT ON VIEW webhook_outbox.slo IS
   'objectives and error budgets of each tier and endpoint over the last 30 days; late, dead and overdue deliveries spend it';
 COMMENT ON COLUMN webhook_outbox.slo.scope IS 'tier or endpoint';
 COMMENT ON COLUMN webhook_outbox.slo.name IS 'name of the tier or endpoint';
-COMMENT ON COLUMN webhook_outbox.slo.tier IS 'the tier, or that of the endpoint';
-COMMENT ON COLUMN webhook_outbox.slo.endpoint_id IS 'number of the endpoint; NULL: a tier';
+COMMENT ON COLUMN webhook_outbox.slo.state IS
+  'no data, healthy, burning (faster than 1), at risk (14.4 by the hour, 6 by 6 hours, or exhausted within 3 days) or exhausted';
 COMMENT ON COLUMN webhook_outbox.slo.success_objective IS 'per cent of deliveries that should be good';
+COMMENT ON COLUMN webhook_outbox.slo.actual IS 'per cent of total that was good, rounded down; NULL: there were none';
 COMMENT ON COLUMN webhook_outbox.slo.latency_objective IS 'a delivery is good when it is done in this time after the insert of its event';
-COMMENT ON COLUMN webhook_outbox.slo.good IS 'deliveries done in that time';
 COMMENT ON COLUMN webhook_outbox.slo.total IS 'good ones, late ones, dead ones, and those still owed after that time';
-COMMENT ON COLUMN webhook_outbox.slo.actual IS 'per cent of total that was good; NULL: there were none';
+COMMENT ON COLUMN webhook_outbox.slo.good IS 'deliveries done in that time';
+COMMENT ON COLUMN webhook_outbox.slo.spent IS 'how many were bad';
 COMMENT ON COLUMN webhook_outbox.slo.budget IS 'how many of total may be bad';
-COMMENT ON COLUMN webhook_outbox.slo.spent IS 'how many were';
 COMMENT ON COLUMN webhook_outbox.slo.remaining IS 'per cent of the budget that is left; negative: overspent; NULL: no deliveries';
 COMMENT ON COLUMN webhook_outbox.slo.burn_5m IS
   'how fast the budget is spent, by the last 5 minutes: 1 spends it in 30 days, 14.4 spends 2 % in an hour; NULL: no deliveries';
@@ -113,15 +119,16 @@ COMMENT ON COLUMN webhook_outbox.slo.burn_1h IS 'the same by the last hour';
 COMMENT ON COLUMN webhook_outbox.slo.burn_6h IS 'the same by the last 6 hours';
 COMMENT ON COLUMN webhook_outbox.slo.burn_3d IS 'the same by the last 3 days';
 COMMENT ON COLUMN webhook_outbox.slo.exhausted_in IS 'when nothing is left if it goes on as in the last 6 hours; NULL: it does not burn, or nothing is left';
-COMMENT ON COLUMN webhook_outbox.slo.state IS
-  'no data, healthy, burning (faster than 1), at risk (14.4 by the hour, 6 by 6 hours, or exhausted within 3 days) or exhausted';
+COMMENT ON COLUMN webhook_outbox.slo.tier IS 'the tier, or that of the endpoint';
+COMMENT ON COLUMN webhook_outbox.slo.endpoint_id IS 'number of the endpoint; NULL: a tier';
 
 CREATE FUNCTION webhook_outbox.slo_report(
   from_time timestamptz, to_time timestamptz,
-  OUT scope text, OUT name text, OUT tier smallint, OUT success_objective numeric, OUT latency_objective interval,
-  OUT good bigint, OUT late bigint, OUT dead bigint, OUT total bigint, OUT actual double precision,
-  OUT budget double precision, OUT remaining double precision, OUT met boolean, OUT attempts bigint,
-  OUT latency_p50_ms double precision, OUT latency_p95_ms double precision, OUT latency_p99_ms double precision)
+  OUT scope text, OUT name text, OUT met boolean, OUT success_objective numeric, OUT actual double precision,
+  OUT latency_objective interval, OUT total bigint, OUT good bigint, OUT late bigint, OUT dead bigint,
+  OUT budget double precision, OUT remaining double precision, OUT attempts bigint,
+  OUT latency_p50_ms double precision, OUT latency_p95_ms double precision, OUT latency_p99_ms double precision,
+  OUT tier smallint)
   RETURNS SETOF record
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 200 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -145,12 +152,13 @@ BEGIN
       retries, delivered, late, dead, retried, redelivered, latency_sum_ms, http_sum_ms, latency_max_ms, http_max_ms, latency,
       http)
     GROUP BY 1, 2, 3, 4, 5, 6)
-  SELECT a.scope, a.name, a.tier, a.success_objective, a.latency_objective, a.good, a.late, a.dead, a.total,
-         100.0::double precision * a.good / nullif(a.total, 0), b.budget,
-         100 * (1 - (a.late + a.dead) / nullif(b.budget, 0)),
-         CASE WHEN a.total > 0 THEN a.late + a.dead <= b.budget END, a.attempts,
-         webhook_outbox.histogram_quantile(a.latency, 0.5), webhook_outbox.histogram_quantile(a.latency, 0.95),
-         webhook_outbox.histogram_quantile(a.latency, 0.99)
+  SELECT a.scope, a.name, CASE WHEN a.total > 0 THEN a.late + a.dead <= b.budget END, a.success_objective,
+         trunc(100.0 * a.good / nullif(a.total, 0), 4)::double precision, a.latency_objective, a.total, a.good, a.late, a.dead,
+         round(b.budget::numeric, 3)::double precision,
+         round((100 * (1 - (a.late + a.dead) / nullif(b.budget, 0)))::numeric, 2)::double precision, a.attempts,
+         round(webhook_outbox.histogram_quantile(a.latency, 0.5)::numeric, 3)::double precision,
+         round(webhook_outbox.histogram_quantile(a.latency, 0.95)::numeric, 3)::double precision,
+         round(webhook_outbox.histogram_quantile(a.latency, 0.99)::numeric, 3)::double precision, a.tier
   FROM added a
   CROSS JOIN LATERAL (SELECT a.total * (100 - a.success_objective)::double precision / 100 AS budget) b
   ORDER BY a.place;

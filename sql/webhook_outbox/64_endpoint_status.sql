@@ -16,7 +16,7 @@ CREATE VIEW webhook_outbox.endpoint_status AS
          CASE WHEN p.disabled_at IS NOT NULL THEN 'disabled'
               WHEN NOT p.enabled THEN 'paused'
               WHEN h.problem IS NOT NULL THEN 'held'
-              WHEN w.retrying > 0 AND (s.started_at IS NULL OR f.started_at > s.until) THEN 'failing'
+              WHEN w.retrying + l.dead_letters > 0 AND (s.started_at IS NULL OR f.started_at > s.until) THEN 'failing'
               WHEN n.pending + w.parked + w.retrying > 0 THEN 'delivering'
               ELSE 'idle' END AS state,
          p.tier, n.pending + w.parked AS pending, w.retrying, l.dead_letters, w.next_attempt_at,
@@ -54,8 +54,8 @@ COMMENT ON VIEW webhook_outbox.endpoint_status IS
 COMMENT ON COLUMN webhook_outbox.endpoint_status.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.name IS 'its name';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.state IS
-  'idle (nothing waits), delivering, failing (the last attempt failed, retries wait), held (its secrets cannot be decrypted), '
-  'paused, or disabled (by HTTP 410)';
+  'idle (nothing waits), delivering, failing (the last attempt failed, and retries or dead letters wait), held (its secrets '
+  'cannot be decrypted), paused, or disabled (by HTTP 410)';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.tier IS 'how much it matters';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.pending IS 'deliveries not begun, in flight or waiting for their turn';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.retrying IS 'deliveries that failed and will be tried again';

@@ -407,8 +407,8 @@ COMMENT ON FUNCTION webhook_outbox.live_alerts() IS
 
 CREATE VIEW webhook_outbox.alert AS
   WITH live AS MATERIALIZED (SELECT * FROM webhook_outbox.live_alerts())
-  SELECT x.state, x.severity, x.rule, x.scope, x.subject, x.endpoint_id, x.tier, x.signal, x.time_window, x.value, x.threshold,
-         x.unit, x.samples, x.since, x.fired_at, x.message, x.look, x.silenced_until, x.incident_id, x.evaluated_at
+  SELECT x.state, x.severity, x.rule, x.subject, x.message, x.since, x.fired_at, x.look, x.silenced_until, x.incident_id,
+         x.signal, x.time_window, x.value, x.threshold, x.unit, x.samples, x.scope, x.tier, x.endpoint_id, x.evaluated_at
   FROM (
     SELECT s.state, s.severity, s.rule, s.scope, s.subject, s.endpoint_id, s.tier, r.signal, r.time_window, s.value, r.threshold,
            d.unit, s.samples, s.since, s.fired_at, s.message,
@@ -437,20 +437,20 @@ COMMENT ON VIEW webhook_outbox.alert IS
 COMMENT ON COLUMN webhook_outbox.alert.state IS 'firing; pending (the condition holds, but not for long enough); insufficient data (it holds, but on too few samples to say so)';
 COMMENT ON COLUMN webhook_outbox.alert.severity IS 'critical, warning or info';
 COMMENT ON COLUMN webhook_outbox.alert.rule IS 'name of the rule, see alert_rule';
-COMMENT ON COLUMN webhook_outbox.alert.scope IS 'of what: overall, tier, tenant, event_type, endpoint or system';
 COMMENT ON COLUMN webhook_outbox.alert.subject IS 'number of the tier, name of the endpoint, tenant or event type; empty: overall and system';
-COMMENT ON COLUMN webhook_outbox.alert.endpoint_id IS 'scope endpoint: its number';
-COMMENT ON COLUMN webhook_outbox.alert.tier IS 'the tier, or that of the endpoint';
+COMMENT ON COLUMN webhook_outbox.alert.message IS 'in words';
+COMMENT ON COLUMN webhook_outbox.alert.since IS 'when the condition began to hold';
+COMMENT ON COLUMN webhook_outbox.alert.fired_at IS 'when it began to fire; NULL: it does not, or no evaluation has found it yet';
+COMMENT ON COLUMN webhook_outbox.alert.look IS 'the query to look closer with';
+COMMENT ON COLUMN webhook_outbox.alert.silenced_until IS 'nobody is told before then; NULL: not silenced';
+COMMENT ON COLUMN webhook_outbox.alert.incident_id IS 'the incident that it belongs to';
 COMMENT ON COLUMN webhook_outbox.alert.signal IS 'what is watched';
 COMMENT ON COLUMN webhook_outbox.alert.time_window IS 'over which window; now: a state';
 COMMENT ON COLUMN webhook_outbox.alert.value IS 'value of the signal; NULL: there is no data any more';
 COMMENT ON COLUMN webhook_outbox.alert.threshold IS 'what it is compared with';
 COMMENT ON COLUMN webhook_outbox.alert.unit IS 'of both';
 COMMENT ON COLUMN webhook_outbox.alert.samples IS 'what the value was computed from';
-COMMENT ON COLUMN webhook_outbox.alert.since IS 'when the condition began to hold';
-COMMENT ON COLUMN webhook_outbox.alert.fired_at IS 'when it began to fire; NULL: it does not, or no evaluation has found it yet';
-COMMENT ON COLUMN webhook_outbox.alert.message IS 'in words';
-COMMENT ON COLUMN webhook_outbox.alert.look IS 'the query to look closer with';
-COMMENT ON COLUMN webhook_outbox.alert.silenced_until IS 'nobody is told before then; NULL: not silenced';
-COMMENT ON COLUMN webhook_outbox.alert.incident_id IS 'the incident that it belongs to';
+COMMENT ON COLUMN webhook_outbox.alert.scope IS 'of what: overall, tier, tenant, event_type, endpoint or system';
+COMMENT ON COLUMN webhook_outbox.alert.tier IS 'the tier, or that of the endpoint';
+COMMENT ON COLUMN webhook_outbox.alert.endpoint_id IS 'scope endpoint: its number';
 COMMENT ON COLUMN webhook_outbox.alert.evaluated_at IS 'as of when';

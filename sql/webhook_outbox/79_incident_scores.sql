@@ -388,8 +388,8 @@ CREATE VIEW webhook_outbox.incident AS
          CASE WHEN i.state = 'closed' THEN 'closed' WHEN i.acknowledged_at IS NOT NULL THEN 'acknowledged' ELSE 'open' END
            AS state,
          (i.severity * i.likelihood * i.impact)::integer AS score,
-         format('S%s L%s I%s', i.severity, i.likelihood, i.impact) AS vector, i.reason, i.cause,
-         i.scope, i.subject, i.tier, i.endpoint_id,
+         format('S%s L%s I%s', i.severity, i.likelihood, i.impact) AS vector, i.scope, i.subject,
+         i.reason, i.cause, i.tier, i.endpoint_id,
          coalesce(a.firing, '{}') AS firing, coalesce(a.alerts, '{}') AS alerts,
          i.dead_letters, i.waiting, i.attempts, i.failed_attempts, i.top_error, i.endpoints, i.next_step, i.next_sql,
          i.began_at, i.opened_at, i.last_firing_at, i.acknowledged_at, i.acknowledged_by, i.closed_at, i.reopened, i.scored_at

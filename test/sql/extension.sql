@@ -10,7 +10,6 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'webhook_outbox')
   AND o.type IN ('table', 'view', 'function')
   AND obj_description(d.objid, d.classid::regclass::name) IS NULL
-  AND o.name !~ '_([0-7]|kept)$'
 ORDER BY 1;
 SELECT a.attrelid::regclass || '.' || a.attname AS without_comment
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

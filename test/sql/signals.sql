@@ -63,8 +63,7 @@ FROM webhook_outbox.signal s, exact e
 WHERE s.scope = 'overall' AND s.time_window = '5m' AND s.signal ~ '^latency_p' ORDER BY s.signal;
 
 -- 99.9 % in tier 2 allow 0.1 of 100 to be bad, and 2 were
-SELECT scope, name, good, total, round(actual::numeric, 3) AS actual, round(budget::numeric, 3) AS budget, spent,
-       round(remaining::numeric) AS remaining, round(burn_5m::numeric, 1) AS burn_5m, round(burn_1h::numeric, 1) AS burn_1h, exhausted_in, state
+SELECT scope, name, state, good, total, actual, budget, spent, remaining, burn_5m, burn_1h, exhausted_in
 FROM webhook_outbox.slo ORDER BY scope DESC, tier, name;
 
 -- A delivery that is late is bad though it was delivered.
@@ -119,6 +118,10 @@ ROLLBACK TO marks;
 
 -- A report on a time that is past
 SELECT scope, name, good, late, dead, total, met FROM webhook_outbox.slo_report(now() - interval '20 minutes', now());
+-- 3 of 300 million were bad: that is not 100 %
+UPDATE webhook_outbox.endpoint_rollup SET delivered = 100000000, late = 1, dead = 0;
+SELECT name, total, spent, actual FROM webhook_outbox.slo WHERE name = 'a';
+SELECT name, total, late, actual FROM webhook_outbox.slo_report(now() - interval '1 hour', now()) WHERE name = 'a';
 ROLLBACK;
 SELECT * FROM webhook_outbox.slo_report('2026-02-01', '2026-01-01');
 SELECT * FROM webhook_outbox.slo_report('2026-01-01', 'infinity');

@@ -26,6 +26,10 @@ is( sql_value(
 		WHERE event_id = '$id' ORDER BY 1)),
 	"dead|dead\nwell|delivered", 'the other endpoint has the event');
 is($receiver->stats('/dead')->{requests}, 3, 'there were three requests');
+my $states = q(SELECT name, state FROM webhook_outbox.endpoint_status
+	ORDER BY name);
+is(sql_value($node, $states),
+	"dead|failing\nwell|idle", 'an endpoint with nothing to retry still fails');
 
 # the dispatcher gets to see what was rolled back, if it can see it at all
 my $redeliver = "SELECT webhook_outbox.redeliver('$id', 'dead')";
@@ -57,5 +61,6 @@ $receiver->wait_for('/dead', 2, 'redeliver_dead_letters sends the rest');
 all_delivered($node, 'and it is recorded');
 is(sql_value($node, 'SELECT count(*) FROM webhook_outbox.dead_letter'),
 	'0', 'no dead letter is left');
+is(sql_value($node, $states), "dead|idle\nwell|idle", 'and nothing fails');
 
 finish($node, $receiver);
