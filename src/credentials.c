@@ -27,6 +27,13 @@
 static WoKeyFile key_file;		/* open while endpoints are loaded */
 static WoReopen reopen = WO_REOPEN_NONE;	/* with the next load */
 
+/* What becomes known of an endpoint while it is opened. */
+typedef struct Findings
+{
+	char	   *hold_reason;	/* NULL: all opens */
+	bool		is_sealed;
+} Findings;
+
 /* Before endpoints are taken over from rows, and when that is done. */
 void
 wo_credentials_begin(void)
@@ -46,16 +53,16 @@ wo_credentials_end(void)
  * it then, for it would go out unsigned, or without credentials.
  */
 static void
-hold(WoEndpoint *endpoint, const char *kind, const char *problem)
+hold(Findings *findings, const char *kind, const char *problem)
 {
-	if (endpoint->hold_reason == NULL)
-		endpoint->hold_reason = psprintf("its %s %s %s", kind,
+	if (findings->hold_reason == NULL)
+		findings->hold_reason = psprintf("its %s %s %s", kind,
 										 strcmp(kind, WO_SEAL_HEADERS) == 0 ?
 										 "are" : "is", problem);
 }
 
 static void
-load_keys(WoEndpoint *endpoint, uint64 row, int column)
+load_keys(WoEndpoint *endpoint, uint64 row, int column, Findings *findings)
 {
 	WoTarget   *target = &endpoint->target;
 	bool		isnull;
@@ -80,16 +87,17 @@ load_keys(WoEndpoint *endpoint, uint64 row, int column)
 											  endpoint->endpoint_id, stored,
 											  &plain);
 
-		endpoint->is_sealed |= wo_seal_is_sealed(stored);
+		findings->is_sealed |= wo_seal_is_sealed(stored);
 		if (problem != NULL)
-			hold(endpoint, WO_SEAL_SECRET, problem);
+			hold(findings, WO_SEAL_SECRET, problem);
 		target->keys[i].secret = problem == NULL ? plain : "";
 		target->keys[i].expires_at = DatumGetTimestampTz(expiries[i]);
 	}
 }
 
 static void
-load_headers(WoEndpoint *endpoint, uint64 row, int column)
+load_headers(WoEndpoint *endpoint, uint64 row, int column,
+			 Findings *findings)
 {
 	bool		isnull;
 	Datum		value = wo_txn_value(row, column, &isnull);
@@ -100,25 +108,29 @@ load_headers(WoEndpoint *endpoint, uint64 row, int column)
 	if (isnull)
 		return;
 	headers = DatumGetJsonbP(value);
-	endpoint->is_sealed |= wo_keyfile_sealed_headers(headers) != NULL;
+	findings->is_sealed |= wo_keyfile_sealed_headers(headers) != NULL;
 	problem = wo_keyfile_open_headers(&key_file, endpoint->endpoint_id,
 									  headers, &endpoint->target.headers);
 	if (problem != NULL)
-		hold(endpoint, WO_SEAL_HEADERS, problem);
+		hold(findings, WO_SEAL_HEADERS, problem);
 }
 
 /*
  * Fills in headers and keys of an endpoint from a row of the last query: two
  * arrays stand in secrets_column and the next.  Holds it if that cannot be.
+ * What is known of it changes at the end: should an error come before that,
+ * it is still among those to open again.
  */
 void
 wo_credentials_load(WoEndpoint *endpoint, uint64 row, int headers_column,
 					int secrets_column)
 {
-	endpoint->hold_reason = NULL;
-	endpoint->is_sealed = false;
-	load_headers(endpoint, row, headers_column);
-	load_keys(endpoint, row, secrets_column);
+	Findings	findings = {NULL, false};
+
+	load_headers(endpoint, row, headers_column, &findings);
+	load_keys(endpoint, row, secrets_column, &findings);
+	endpoint->hold_reason = findings.hold_reason;
+	endpoint->is_sealed = findings.is_sealed;
 	if (endpoint->hold_reason != NULL)
 		endpoint->is_enabled = false;
 }

@@ -25,8 +25,18 @@
 #include "settings.h"
 #include "storage/fd.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 
 #define MAX_FILE_LEN	65536
+
+/* What must not stay in memory; it has a context of its own. */
+typedef struct Keys
+{
+	MemoryContextCallback wipe;
+	WoKeyring	ring;
+	int			text_len;
+	char		text[MAX_FILE_LEN + 1]; /* of the file */
+} Keys;
 
 bool
 wo_keyfile_is_set(void)
@@ -52,13 +62,12 @@ judge_file(const struct stat *status)
 	return NULL;
 }
 
-/* Reads all of an open file into text.  Returns NULL, or what went wrong. */
+/* Reads all of an open file.  Returns NULL, or what went wrong. */
 static const char *
-slurp(int fd, char *text)
+slurp(int fd, Keys *keys)
 {
 	struct stat status;
 	const char *problem;
-	int			len = 0;
 	int			n;
 
 	if (fstat(fd, &status) != 0)
@@ -66,20 +75,20 @@ slurp(int fd, char *text)
 	problem = judge_file(&status);
 	if (problem != NULL)
 		return problem;
-	while ((n = read(fd, text + len, MAX_FILE_LEN - len)) > 0)
-		len += n;
+	while ((n = read(fd, keys->text + keys->text_len,
+					 MAX_FILE_LEN - keys->text_len)) > 0)
+		keys->text_len += n;
 	if (n < 0)
 		return pstrdup(strerror(errno));
-	if (memchr(text, '\0', len) != NULL)
+	if (memchr(keys->text, '\0', keys->text_len) != NULL)
 		return "it is not a text";
-	text[len] = '\0';
+	keys->text[keys->text_len] = '\0';
 	return NULL;
 }
 
 static const char *
-read_file(WoKeyring *ring)
+read_file(Keys *keys)
 {
-	char	   *text;
 	const char *problem;
 	int			fd;
 
@@ -89,39 +98,73 @@ read_file(WoKeyring *ring)
 	fd = BasicOpenFile(wo_secret_key_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	if (fd < 0)
 		return pstrdup(strerror(errno));
-	text = palloc(MAX_FILE_LEN + 1);
-	problem = slurp(fd, text);
+	problem = slurp(fd, keys);
 	close(fd);
 	if (problem == NULL)
-		problem = wo_seal_parse_keys(text, ring);
-	OPENSSL_cleanse(text, MAX_FILE_LEN);
-	pfree(text);
+		problem = wo_seal_parse_keys(keys->text, &keys->ring);
+	OPENSSL_cleanse(keys->text, keys->text_len);
 	return problem;
 }
 
 void
 wo_keyfile_begin(WoKeyFile *file)
 {
-	file->is_read = false;
-	file->ring.n_keys = 0;
+	file->parent = CurrentMemoryContext;
+	file->context = NULL;
+	file->problem = NULL;
+	file->ring = NULL;
 }
 
 void
 wo_keyfile_end(WoKeyFile *file)
 {
-	wo_seal_forget_keys(&file->ring);
-	file->is_read = false;
+	if (file->context != NULL)
+		MemoryContextDelete(file->context);
+	file->context = NULL;
+}
+
+/* Called when the context of the keys goes, after an error too. */
+static void
+wipe(void *arg)
+{
+	Keys	   *keys = arg;
+
+	OPENSSL_cleanse(keys->text, keys->text_len);
+	wo_seal_forget_keys(&keys->ring);
+}
+
+/* Makes room for keys that are wiped when their context goes. */
+static Keys *
+make_room(WoKeyFile *file)
+{
+	Keys	   *keys;
+
+	file->context = AllocSetContextCreate(file->parent,
+										  "webhook_outbox keys",
+										  ALLOCSET_SMALL_SIZES);
+	keys = MemoryContextAlloc(file->context, sizeof(Keys));
+	keys->ring.n_keys = 0;
+	keys->text_len = 0;
+	keys->wipe.func = wipe;
+	keys->wipe.arg = keys;
+	MemoryContextRegisterResetCallback(file->context, &keys->wipe);
+	return keys;
 }
 
 /* Reads the file unless it was.  Returns NULL, or why it cannot be used. */
 const char *
 wo_keyfile_problem(WoKeyFile *file)
 {
-	if (!file->is_read)
-	{
-		file->problem = read_file(&file->ring);
-		file->is_read = true;
-	}
+	MemoryContext caller;
+	Keys	   *keys;
+
+	if (file->context != NULL)
+		return file->problem;
+	caller = MemoryContextSwitchTo(file->parent);
+	keys = make_room(file);
+	file->problem = read_file(keys);
+	file->ring = &keys->ring;
+	MemoryContextSwitchTo(caller);
 	return file->problem;
 }
 
@@ -148,7 +191,7 @@ wo_keyfile_seal(WoKeyFile *file, const char *kind, int64 owner_id,
 	char	   *sealed;
 
 	wo_keyfile_require(file);
-	sealed = wo_seal_seal(&file->ring, kind, owner_id, plain);
+	sealed = wo_seal_seal(file->ring, kind, owner_id, plain);
 	if (sealed == NULL)
 	{
 		wo_keyfile_end(file);
@@ -177,7 +220,7 @@ wo_keyfile_open(WoKeyFile *file, const char *kind, int64 owner_id,
 	}
 	problem = wo_keyfile_problem(file);
 	if (problem == NULL)
-		return wo_seal_open(&file->ring, kind, owner_id, stored, plain);
+		return wo_seal_open(file->ring, kind, owner_id, stored, plain);
 	return psprintf("encrypted, and webhook_outbox.secret_key_file cannot be used: %s",
 					problem);
 }

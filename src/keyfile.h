@@ -4,7 +4,9 @@
  *	  webhook_outbox.secret_key_file: seals and opens what is secret.
  *
  * Layer 1.  The file is read when it is first needed after wo_keyfile_begin,
- * and its keys are in memory until wo_keyfile_end and no longer.
+ * and its keys are in memory until wo_keyfile_end and no longer: should an
+ * error come before that, until the context that was current at the begin is
+ * reset.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +22,10 @@
 
 typedef struct WoKeyFile
 {
-	bool		is_read;
+	MemoryContext parent;		/* that was current at the begin */
+	MemoryContext context;		/* of the keys; NULL: the file is not read */
 	const char *problem;		/* why it cannot be used; NULL: it can */
-	WoKeyring	ring;			/* valid if is_read and problem is NULL */
+	const WoKeyring *ring;		/* valid if context is, and problem is NULL */
 } WoKeyFile;
 
 extern bool wo_keyfile_is_set(void);

@@ -442,7 +442,7 @@ wo_sql_reseal(PG_FUNCTION_ARGS)
 
 	wo_keyfile_begin(&file);
 	if (wo_keyfile_problem(&file) == NULL &&
-		wo_seal_is_current(&file.ring, stored))
+		wo_seal_is_current(file.ring, stored))
 	{
 		wo_keyfile_end(&file);
 		PG_RETURN_DATUM(PG_GETARG_DATUM(2));
