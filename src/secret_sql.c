@@ -37,7 +37,6 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_public_key);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_key_file);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_reseal);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_seal_before_write);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_seal_problem);
 
 /* What the trigger seals: where it stands in its table, and how. */
 typedef struct Sealable
@@ -458,27 +457,4 @@ wo_sql_reseal(PG_FUNCTION_ARGS)
 						kind, problem),
 				 errhint("%s", WO_KEYFILE_HINT)));
 	PG_RETURN_TEXT_P(cstring_to_text(stored));
-}
-
-/*
- * seal_problem(kind text, endpoint_id bigint, stored text) returns text
- *
- * Why this cannot be opened, to stand after "is"; NULL when it can.
- */
-Datum
-wo_sql_seal_problem(PG_FUNCTION_ARGS)
-{
-	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	int64		endpoint_id = PG_GETARG_INT64(1);
-	char	   *stored = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	char	   *plain;
-	const char *problem;
-	WoKeyFile	file;
-
-	wo_keyfile_begin(&file);
-	problem = wo_keyfile_open(&file, kind, endpoint_id, stored, &plain);
-	wo_keyfile_end(&file);
-	if (problem == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(problem));
 }

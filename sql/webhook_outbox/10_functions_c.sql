@@ -172,10 +172,11 @@ CREATE FUNCTION webhook_outbox.reseal(kind text, endpoint_id bigint, stored text
 COMMENT ON FUNCTION webhook_outbox.reseal(text, bigint, text) IS
   'what is stored of an endpoint (kind: secret or headers), encrypted with the first key of webhook_outbox.secret_key_file';
 
-CREATE FUNCTION webhook_outbox.seal_problem(kind text, endpoint_id bigint, stored text) RETURNS text
-  AS 'MODULE_PATHNAME', 'wo_sql_seal_problem' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION webhook_outbox.seal_problem(text, bigint, text) IS
-  'why what is stored of an endpoint (kind: secret or headers) cannot be decrypted now; NULL: it can, or is plain';
+CREATE FUNCTION webhook_outbox.seal_problem(endpoint_id bigint, secrets text[], headers jsonb) RETURNS text
+  AS 'MODULE_PATHNAME', 'wo_sql_seal_problem' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION webhook_outbox.seal_problem(bigint, text[], jsonb) IS
+  'why what is stored of an endpoint cannot be decrypted now, to stand after "its"; NULL: it can, or is plain. The key file is '
+  'read once a statement';
 
 CREATE FUNCTION webhook_outbox.public_key(secret text) RETURNS text
   AS 'MODULE_PATHNAME', 'wo_sql_public_key' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

@@ -188,19 +188,13 @@ COMMENT ON FUNCTION webhook_outbox.set_headers(text, jsonb) IS
   'set_headers(''billing'', ''{"Authorization": "Bearer ..."}'')';
 
 CREATE FUNCTION webhook_outbox.sealed_problem(p_endpoint_id bigint) RETURNS text
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT x.problem
-  FROM (
-    SELECT 1 AS n, 'secret is ' || webhook_outbox.seal_problem('secret', s.endpoint_id, s.secret) AS problem
-    FROM webhook_outbox.endpoint_secret s
-    WHERE s.endpoint_id = p_endpoint_id AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
-    UNION ALL
-    SELECT 2, 'headers are ' || webhook_outbox.seal_problem('headers', h.endpoint_id, h.headers #>> '{}')
-    FROM webhook_outbox.endpoint_header h
-    WHERE h.endpoint_id = p_endpoint_id AND jsonb_typeof(h.headers) = 'string') x
-  WHERE x.problem IS NOT NULL
-  ORDER BY x.n LIMIT 1;
+  SELECT webhook_outbox.seal_problem(
+    p_endpoint_id,
+    ARRAY(SELECT s.secret FROM webhook_outbox.endpoint_secret s
+          WHERE s.endpoint_id = p_endpoint_id AND (s.expires_at IS NULL OR s.expires_at > statement_timestamp())),
+    (SELECT h.headers FROM webhook_outbox.endpoint_header h WHERE h.endpoint_id = p_endpoint_id))
 $$;
 COMMENT ON FUNCTION webhook_outbox.sealed_problem(bigint) IS
   'why nothing can be sent to an endpoint: its secret or its headers cannot be decrypted; NULL: they can';

@@ -1,5 +1,7 @@
 -- How each endpoint is doing. The last failure of a healthy endpoint lies far back in attempt; no row is in this index that
--- was delivered. The last success of one that always fails may lie as far back, and rollups know it.
+-- was delivered. The last success of one that always fails may lie as far back, and rollups know it. Whether secrets open
+-- is tried in the query itself, for the key file is read once a statement then; not at all, if neither state nor last_error
+-- is asked for.
 
 CREATE INDEX attempt_failed ON webhook_outbox.attempt (endpoint_id, started_at) WHERE outcome <> 'delivered';
 
@@ -34,7 +36,13 @@ CREATE VIEW webhook_outbox.endpoint_status AS
            min(d.next_attempt_at) FILTER (WHERE d.state = 'retrying') AS next_attempt_at,
            to_timestamp(('x' || min(left(replace(d.event_id::text, '-', ''), 12)))::bit(48)::bigint / 1000.0) AS oldest_at
     FROM webhook_outbox.delivery d WHERE d.endpoint_id = p.endpoint_id AND d.state IN ('parked', 'retrying')) w
-  CROSS JOIN LATERAL (SELECT webhook_outbox.sealed_problem(p.endpoint_id) AS problem OFFSET 0) h
+  CROSS JOIN LATERAL (
+    SELECT webhook_outbox.seal_problem(
+      p.endpoint_id,
+      ARRAY(SELECT k.secret FROM webhook_outbox.endpoint_secret k
+            WHERE k.endpoint_id = p.endpoint_id AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp())),
+      (SELECT c.headers FROM webhook_outbox.endpoint_header c WHERE c.endpoint_id = p.endpoint_id)) AS problem
+    OFFSET 0) h
   CROSS JOIN LATERAL (
     SELECT count(*) AS dead_letters FROM webhook_outbox.dead_letter d WHERE d.endpoint_id = p.endpoint_id) l
   LEFT JOIN webhook_outbox.open_successes() o ON o.endpoint_id = p.endpoint_id
@@ -50,7 +58,7 @@ CREATE VIEW webhook_outbox.endpoint_status AS
     WHERE a.endpoint_id = p.endpoint_id AND a.outcome <> 'delivered' ORDER BY a.started_at DESC LIMIT 1) f ON true;
 COMMENT ON VIEW webhook_outbox.endpoint_status IS
   'how each endpoint is doing, what waits for it, its last success and failure; a role that is to read it needs EXECUTE on '
-  'open_successes() and sealed_problem() too (grant_monitor() sees to that)';
+  'open_successes() and seal_problem() too (grant_monitor() sees to that)';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.name IS 'its name';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.state IS

@@ -54,10 +54,22 @@ SELECT name, enabled, disabled_reason, disabled_at FROM webhook_outbox.endpoint 
 SELECT name, state, last_error FROM webhook_outbox.endpoint_status ORDER BY name;
 
 
+-- Secrets are decrypted for a status that is asked for, and for no other column.
+CREATE FUNCTION pg_temp.decrypts(p_query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_plan json;
+BEGIN
+  EXECUTE 'EXPLAIN (VERBOSE, FORMAT json) ' || p_query INTO v_plan;
+  RETURN v_plan::text ~ 'seal';
+END
+$$;
+SELECT pg_temp.decrypts('SELECT name, pending, dead_letters FROM webhook_outbox.endpoint_status') AS counts,
+       pg_temp.decrypts('SELECT name, state FROM webhook_outbox.endpoint_status') AS states;
+
 -- A role needs EXECUTE alone for a function, and INSERT or UPDATE alone for the table.
 CREATE ROLE regress_wo_ops;
 GRANT USAGE ON SCHEMA webhook_outbox TO regress_wo_ops;
-GRANT EXECUTE ON FUNCTION webhook_outbox.pause_endpoint, webhook_outbox.open_successes, webhook_outbox.sealed_problem
+GRANT EXECUTE ON FUNCTION webhook_outbox.pause_endpoint, webhook_outbox.open_successes, webhook_outbox.seal_problem
   TO regress_wo_ops;
 GRANT UPDATE (url), SELECT (name) ON webhook_outbox.endpoint TO regress_wo_ops;
 GRANT SELECT ON webhook_outbox.endpoint_status TO regress_wo_ops;

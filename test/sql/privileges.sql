@@ -97,7 +97,7 @@ SELECT t.r AS role, t.s AS statement, pg_temp.try(t.r, t.s) AS result FROM (VALU
   ('operator', $$SELECT webhook_outbox.set_headers('billing', '{"X-Key": "hidden"}')$$),
   ('operator', $$SELECT webhook_outbox.reencrypt_secrets()$$),
   ('operator', $$SELECT webhook_outbox.reseal('secret', 1, 'x')$$),
-  ('operator', $$SELECT webhook_outbox.seal_problem('secret', 1, 'x')$$),
+  ('operator', $$SELECT webhook_outbox.sealed_problem(1)$$),
   ('monitor', $$SELECT names FROM webhook_outbox.endpoint_header$$),
   ('operator', $$SELECT * FROM webhook_outbox.render((SELECT min(id::text)::uuid FROM webhook_outbox.event), 'billing')$$),
   ('operator', $$SELECT webhook_outbox.find_endpoint('billing')$$),

@@ -314,6 +314,20 @@ $node->restart;
 publish($node, 'user.created');
 $receiver->wait_for('/new', 4, 'the old key is needed no more');
 
+# A statement reads the file once, however many endpoints it asks for.
+my $session = $node->background_psql('postgres');
+$session->query_safe(
+	'BEGIN; DECLARE status CURSOR FOR SELECT state FROM webhook_outbox.endpoint_status');
+is($session->query_safe('FETCH FROM status') =~ s/\s//gr, 'idle', 'the status of one endpoint is read');
+unlink $key_file;
+unlike($session->query_safe('FETCH ALL FROM status'),
+	qr/held/, 'the file is not needed again for the others');
+like($session->query_safe('SELECT state FROM webhook_outbox.endpoint_status'),
+	qr/held/, 'but for the next statement');
+$session->query_safe('COMMIT');
+$session->quit;
+write_keys('second');
+
 # While a key is missing nothing is sent, and nothing is lost.
 my $pid = worker_pid($node, 'dispatcher');
 write_keys('first');
