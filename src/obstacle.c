@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "guard.h"
@@ -74,21 +75,49 @@ modes_of(const LockInstanceData *lock)
 							 LOCKBIT_ON(lock->waitLockMode));
 }
 
-/* Does this lock of somebody else keep us from one of our tables? */
+/* Is this a lock of somebody else's on a relation that we can read? */
 static bool
-is_in_the_way(const LockInstanceData *lock, Oid namespace_id)
+is_of_others(const LockInstanceData *lock)
 {
 	return lock->locktag.locktag_type == LOCKTAG_RELATION &&
-		lock->locktag.locktag_field1 == MyDatabaseId &&
-		lock->pid != MyProcPid && (modes_of(lock) & IN_THE_WAY) != 0 &&
+		(lock->locktag.locktag_field1 == MyDatabaseId ||
+		 lock->locktag.locktag_field1 == InvalidOid) &&
+		lock->pid != MyProcPid;
+}
+
+/* Does it keep us from the catalogs, which are read and never locked more? */
+static bool
+is_on_catalog(const LockInstanceData *lock)
+{
+	return is_of_others(lock) &&
+		lock->locktag.locktag_field2 < FirstNormalObjectId &&
+		(modes_of(lock) & LOCKBIT_ON(AccessExclusiveLock)) != 0;
+}
+
+/* Does it keep us from one of our tables?  Asks the catalogs. */
+static bool
+is_on_table(const LockInstanceData *lock, Oid namespace_id)
+{
+	return is_of_others(lock) && (modes_of(lock) & IN_THE_WAY) != 0 &&
 		get_rel_namespace(lock->locktag.locktag_field2) == namespace_id;
 }
 
-/* The strongest of these locks; NULL when there is none any more. */
+/* A lock that keeps us from the catalogs; NULL when there is none. */
 static const LockInstanceData *
-find_lock(void)
+find_on_catalog(const LockData *locks)
 {
-	LockData   *locks = GetLockStatusData();
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		if (is_on_catalog(&locks->locks[i]))
+			return &locks->locks[i];
+	}
+	return NULL;
+}
+
+/* The strongest lock on our tables; NULL when there is none any more. */
+static const LockInstanceData *
+find_on_table(const LockData *locks)
+{
 	Oid			namespace_id = get_namespace_oid(WO_EXTENSION, true);
 	const LockInstanceData *found = NULL;
 
@@ -96,47 +125,70 @@ find_lock(void)
 	{
 		const LockInstanceData *lock = &locks->locks[i];
 
-		if (is_in_the_way(lock, namespace_id) &&
+		if (is_on_table(lock, namespace_id) &&
 			(found == NULL || modes_of(lock) > modes_of(found)))
 			found = lock;
 	}
 	return found;
 }
 
-/* Who holds the lock that a transaction of ours did not get. */
+/* Says who holds a lock. */
 static char *
-describe_lock(void)
+describe_lock(const LockInstanceData *lock, const char *name, LOCKMASK modes)
 {
-	const LockInstanceData *lock = find_lock();
-	char	   *name;
-
-	if (lock == NULL)
-		return pstrdup("waiting for a lock that another session holds");
-	name = get_rel_name(lock->locktag.locktag_field2);
 	/* a prepared transaction has no process */
 	if (lock->pid == 0)
 		return psprintf("waiting for a lock on %s that a prepared transaction holds",
 						name);
 	return psprintf("waiting for a lock on %s that process %d %s", name,
-					lock->pid, lock->holdMask & IN_THE_WAY ? "holds" :
+					lock->pid, lock->holdMask & modes ? "holds" :
 					"has asked for");
 }
 
 /*
+ * Says who holds the lock that a transaction of ours did not get.  While it is
+ * one on a catalog, to ask the catalogs for names would be to wait again.
+ */
+static char *
+describe_locks(void)
+{
+	const LockData *locks = GetLockStatusData();
+	const LockInstanceData *lock = find_on_catalog(locks);
+
+	if (lock != NULL)
+		return describe_lock(lock, "a system catalog",
+							 LOCKBIT_ON(AccessExclusiveLock));
+	lock = find_on_table(locks);
+	if (lock != NULL)
+		return describe_lock(lock, get_rel_name(lock->locktag.locktag_field2),
+							 IN_THE_WAY);
+	return pstrdup("waiting for a lock that another session holds");
+}
+
+/*
  * Says in the caller's memory what is in the way.  Outside a transaction,
- * after the one that failed was rolled back.
+ * after the one that failed was rolled back; this one may fail likewise.
  */
 char *
 wo_obstacle_describe(const ErrorData *error)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *text;
+	char	   *volatile text = NULL;
 
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		return pstrdup(error->message);
-	StartTransactionCommand();
-	text = MemoryContextStrdup(caller, describe_lock());
-	CommitTransactionCommand();
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		text = MemoryContextStrdup(caller, describe_locks());
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(wo_obstacle_take(caller));
+		text = pstrdup(error->message);
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	return text;
 }
