@@ -43,15 +43,19 @@ static List *lost = NIL;		/* of Key *: their event's row is gone */
 
 static const char *const lane_state[WO_N_LANES] = {"parked", "retrying"};
 
+/* From lane to lane by the index: a step for each lane that has rows. */
 static WoStatement look_all = {
-	"SELECT e.endpoint_id, "
-	"(SELECT next_attempt_at FROM webhook_outbox.delivery d "
-	"WHERE d.endpoint_id = e.endpoint_id AND d.state = 'parked' "
-	"ORDER BY next_attempt_at LIMIT 1), "
-	"(SELECT next_attempt_at FROM webhook_outbox.delivery d "
-	"WHERE d.endpoint_id = e.endpoint_id AND d.state = 'retrying' "
-	"ORDER BY next_attempt_at LIMIT 1) "
-	"FROM webhook_outbox.endpoint e", 0, NULL, NULL
+	"WITH RECURSIVE lane AS ("
+	"(SELECT d.endpoint_id, d.state, d.next_attempt_at "
+	"FROM webhook_outbox.delivery d "
+	"ORDER BY d.endpoint_id, d.state, d.next_attempt_at LIMIT 1) "
+	"UNION ALL SELECT n.* FROM lane l CROSS JOIN LATERAL ("
+	"SELECT d.endpoint_id, d.state, d.next_attempt_at "
+	"FROM webhook_outbox.delivery d "
+	"WHERE (d.endpoint_id, d.state) > (l.endpoint_id, l.state) "
+	"ORDER BY d.endpoint_id, d.state, d.next_attempt_at LIMIT 1) n) "
+	"SELECT endpoint_id, state, next_attempt_at FROM lane "
+	"WHERE state IN ('parked', 'retrying')", 0, NULL, NULL
 };
 
 /* Columns before those of the event. */
@@ -164,15 +168,11 @@ wo_backlog_find_event(const pg_uuid_t *event_id)
 	return found;
 }
 
-static void
-look_at_lane(WoLane *lane, uint64 row, int column)
+static WoLaneKind
+lane_of(const char *state)
 {
-	bool		isnull;
-	Datum		value = wo_txn_value(row, column, &isnull);
-
-	lane->next_due_at = DT_NOEND;
-	if (!isnull)
-		wo_lane_rewind(lane, DatumGetTimestampTz(value));
+	return strcmp(state, lane_state[WO_LANE_RETRY]) == 0 ? WO_LANE_RETRY :
+		WO_LANE_FRESH;
 }
 
 /* Looks when the next row of every endpoint is due, from the start. */
@@ -180,15 +180,26 @@ void
 wo_backlog_look(void)
 {
 	uint64		n_rows = wo_txn_query(&look_all, NULL, NULL, 0);
+	ListCell   *cell;
 
+	foreach(cell, wo_router_endpoints())
+	{
+		WoEndpoint *endpoint = lfirst(cell);
+
+		for (int kind = 0; kind < WO_N_LANES; kind++)
+			endpoint->lanes[kind].next_due_at = DT_NOEND;
+	}
 	for (uint64 row = 0; row < n_rows; row++)
 	{
 		bool		isnull;
 		int64		id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
+		WoLaneKind	kind = lane_of(wo_txn_text(row, 2));
+		Datum		due_at = wo_txn_value(row, 3, &isnull);
 		WoEndpoint *endpoint = wo_router_find(id);
 
-		for (int kind = 0; endpoint && kind < WO_N_LANES; kind++)
-			look_at_lane(&endpoint->lanes[kind], row, 2 + kind);
+		if (endpoint && !isnull)
+			wo_lane_rewind(&endpoint->lanes[kind],
+						   DatumGetTimestampTz(due_at));
 	}
 }
 

@@ -435,6 +435,9 @@ stop(WoDispatcher *d)
 	d->now = GetCurrentTimestamp();
 	wo_settle_collect(d);
 	wo_settle_record(d, true);
+	/* What that has recorded counts as well, and what was not closed yet. */
+	while (wo_rollup_has_facts())
+		wo_settle_record(d, true);
 	wo_status_publish(d);
 }
 

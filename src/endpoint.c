@@ -41,6 +41,17 @@ wo_endpoint_create(int64 endpoint_id)
 	return endpoint;
 }
 
+/* Returns how long after its first attempt the last may follow, at most. */
+int64
+wo_endpoint_longest_schedule(const WoEndpoint *endpoint)
+{
+	int64		sum_us = 0;
+
+	for (int i = 0; i < endpoint->n_delays; i++)
+		sum_us += endpoint->delays_us[i];
+	return (int64) (sum_us * (1 + endpoint->jitter));
+}
+
 /* Says that a row due then was added: look at the table from the start. */
 void
 wo_lane_rewind(WoLane *lane, TimestampTz due_at)

@@ -94,6 +94,7 @@ extern bool wo_endpoint_has_backlog(const WoEndpoint *endpoint,
 extern bool wo_endpoint_wants(const WoEndpoint *endpoint, const char *type,
 							  const char *tenant);
 extern bool wo_pattern_matches(const char *pattern, const char *type);
+extern int64 wo_endpoint_longest_schedule(const WoEndpoint *endpoint);
 extern void wo_lane_rewind(WoLane *lane, TimestampTz due_at);
 
 #endif							/* WO_ENDPOINT_H */

@@ -12,7 +12,7 @@
 
 #include "histogram.h"
 #include "nodes/pg_list.h"
-#include "utils/hsearch.h"
+#include "series_table.h"
 #include "work.h"
 
 /* The measures of endpoint_rollup and series_rollup: see their comments. */
@@ -35,75 +35,54 @@ typedef struct WoMeasures
 } WoMeasures;
 
 /* Of an endpoint while it was in a tier. */
-typedef struct WoEndpointKey
+typedef struct WoTierFacts
 {
-	int64		endpoint_id;
-	int64		tier;			/* this wide: a hash key has no padding */
-} WoEndpointKey;
-
-typedef struct WoEndpointFacts
-{
-	WoEndpointKey key;			/* hash key */
+	int			tier;
 	WoMeasures	measures;
-} WoEndpointFacts;
+} WoTierFacts;
 
 /* How often an endpoint failed in one way. */
-typedef struct WoErrorKey
-{
-	int64		endpoint_id;
-	int32		outcome;		/* WoOutcome */
-	int32		http_status;	/* 0: none */
-} WoErrorKey;
-
 typedef struct WoErrorFacts
 {
-	WoErrorKey	key;			/* hash key */
+	WoOutcome	outcome;
+	int			http_status;	/* 0: none */
 	int64		n_attempts;
 } WoErrorFacts;
 
-/* What can be told apart within an endpoint; texts in UTF-8. */
-typedef struct WoSeriesKey
+typedef struct WoSeriesFacts
 {
-	int64		endpoint_id;	/* 0: no endpoint took the event */
-	const char *type;
-	const char *tenant;			/* NULL: none */
-	const char *source;			/* NULL: none */
-} WoSeriesKey;
+	WoSeries   *series;
+	WoMeasures	measures;
+} WoSeriesFacts;
 
-typedef struct WoSeries
+/* What was added of one endpoint; 0: of events that no endpoint took. */
+typedef struct WoEndpointFacts
 {
-	WoSeriesKey key;			/* hash key */
-	int32		series_id;
-	bool		is_stored;		/* has a row in webhook_outbox.series */
-	WoMeasures *measures;		/* NULL: nothing was added since the reset */
-} WoSeries;
+	int64		endpoint_id;	/* hash key */
+	List	   *tiers;			/* of WoTierFacts */
+	List	   *errors;			/* of WoErrorFacts */
+	List	   *series;			/* of WoSeriesFacts */
+} WoEndpointFacts;
 
 typedef struct WoFacts
 {
-	MemoryContext context;		/* emptied by a reset */
+	MemoryContext context;		/* holds all of it */
+	uint64		number;			/* no other has had it */
 	TimestampTz minute;			/* in which the first was added; 0: none was */
 	int			n;				/* how many were added */
-	HTAB	   *endpoints;		/* of WoEndpointFacts; NULL: none was added */
-	HTAB	   *errors;			/* of WoErrorFacts; likewise */
-	List	   *active;			/* of WoSeries *: that have measures */
-	/* The rest stays over a reset. */
-	MemoryContext series_context;
-	HTAB	   *series;			/* of WoSeries, all that are known */
-	int			n_named;		/* those that are not "(other)" */
-	int32		last_series_id; /* the highest in use */
+	int			n_series;		/* that have something */
+	HTAB	   *endpoints;		/* of WoEndpointFacts */
 } WoFacts;
 
-extern WoFacts *wo_facts_create(MemoryContext context);
-extern void wo_facts_reset(WoFacts *facts);
-extern void wo_facts_forget_series(WoFacts *facts);
-extern void wo_facts_know_series(WoFacts *facts, const WoSeriesKey *key,
-								 int32 series_id);
-extern WoSeries *wo_facts_series(WoFacts *facts, const WoSeriesKey *key,
+extern WoFacts *wo_facts_create(MemoryContext parent);
+extern void wo_facts_delete(WoFacts *facts);
+extern void wo_facts_add_attempt(WoFacts *facts, WoSeriesTable *table,
+								 const WoRecord *record, TimestampTz now,
 								 int max_series);
-extern void wo_facts_add_attempt(WoFacts *facts, const WoRecord *record,
-								 TimestampTz now, int max_series);
-extern void wo_facts_add_untaken(WoFacts *facts, const WoEvent *event,
-								 TimestampTz now, int max_series);
+extern void wo_facts_add_untaken(WoFacts *facts, WoSeriesTable *table,
+								 const WoEvent *event, TimestampTz now,
+								 int max_series);
+extern WoEndpointFacts **wo_facts_by_endpoint(const WoFacts *facts, int *n);
 extern TimestampTz wo_facts_minute_of(TimestampTz at);
 
 #endif							/* WO_FACTS_H */

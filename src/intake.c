@@ -38,6 +38,7 @@
 /* A lane is filled up to so many times what may be in flight, when low. */
 #define LOAD_FACTOR			4
 #define LOAD_AT_LEAST		256
+#define LOAD_AT_ONCE		1000
 
 /* A lane that was too full to load is looked at again after this. */
 #define LOAD_AGAIN_US		5000
@@ -469,25 +470,30 @@ wo_intake_relieve(WoDispatcher *d)
 	}
 }
 
-/* Loads a lane if rows are due and there is room for them. */
-static void
+/*
+ * Loads a lane if rows are due and there is room for them; returns how many
+ * were loaded.
+ */
+static int
 load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
 {
 	WoLane	   *lane = &endpoint->lanes[kind];
 	int			limit = Max(endpoint->max_in_flight * LOAD_FACTOR,
 							LOAD_AT_LEAST);
+	int			n_loaded = 0;
 
 	if (!endpoint->is_enabled)
-		return;
+		return 0;
 	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2)
 	{
 		wo_txn_begin("loading due deliveries");
-		wo_backlog_load(endpoint, kind, d->now, limit);
+		n_loaded = wo_backlog_load(endpoint, kind, d->now, limit);
 		wo_txn_commit();
 		wo_admission_make_ready(d, endpoint);
 	}
 	d->next_load_at = Min(d->next_load_at, lane->next_due_at <= d->now ?
 						  d->now + LOAD_AGAIN_US : lane->next_due_at);
+	return n_loaded;
 }
 
 /* Looks at the whole backlog, unless nothing at all has happened since. */
@@ -507,22 +513,42 @@ look_again(WoDispatcher *d)
 	d->next_load_at = d->now;
 }
 
+/*
+ * Loads the lanes of all endpoints, but not so many rows in one go that events
+ * wait for it: then the next round goes on with the next endpoint.
+ */
+static void
+load_lanes(WoDispatcher *d)
+{
+	static int	first = 0;
+	List	   *endpoints = wo_router_endpoints();
+	int			n = list_length(endpoints);
+	int			n_loaded = 0;
+	int			i;
+
+	d->next_load_at = d->next_look_at;
+	for (i = 0; i < n && n_loaded < LOAD_AT_ONCE; i++)
+	{
+		WoEndpoint *endpoint = list_nth(endpoints, (first + i) % n);
+
+		n_loaded += load_lane(d, endpoint, WO_LANE_FRESH);
+		n_loaded += load_lane(d, endpoint, WO_LANE_RETRY);
+	}
+	if (i == n)
+		return;
+	first = (first + i) % n;
+	d->next_load_at = d->now;
+}
+
 /* Loads deliveries whose time has come. */
 void
 wo_intake_due(WoDispatcher *d)
 {
-	ListCell   *cell;
-
 	if (d->now >= d->next_look_at)
 		look_again(d);
 	if (d->now < d->next_load_at)
 		return;
-	d->next_load_at = d->next_look_at;
-	foreach(cell, wo_router_endpoints())
-	{
-		load_lane(d, lfirst(cell), WO_LANE_FRESH);
-		load_lane(d, lfirst(cell), WO_LANE_RETRY);
-	}
+	load_lanes(d);
 	if (wo_backlog_has_lost())
 	{
 		wo_txn_begin("burying deliveries whose event is gone");

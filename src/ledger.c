@@ -146,10 +146,7 @@ static WoStatement find_recorded = {
 static const Oid forget_types[] = {TIMESTAMPTZOID, INT4OID};
 static WoStatement forget_operations = {
 	"DELETE FROM webhook_outbox.operation WHERE ctid = ANY (ARRAY("
-	"SELECT ctid FROM webhook_outbox.operation WHERE created_at < $1 - "
-	"greatest(pg_catalog.make_interval(secs => $2), (SELECT max((SELECT sum(d) FROM "
-	"unnest(e.retry_schedule) d) * (1 + e.retry_jitter)) "
-	"FROM webhook_outbox.endpoint e)) LIMIT 10000))",
+	"SELECT ctid FROM webhook_outbox.operation WHERE created_at < $1 LIMIT $2))",
 	2, forget_types, NULL
 };
 
@@ -517,13 +514,13 @@ wo_ledger_find_recorded(WoLogEvent **events, int n, MemoryContext context,
 	return (int) n_rows;
 }
 
-/* Forgets operation_ids past their retention, a batch; returns how many. */
+/* Forgets at most limit operation_ids from before a time; returns how many. */
 int
-wo_ledger_forget_operations(TimestampTz now, int retention_s)
+wo_ledger_forget_operations(TimestampTz before, int limit)
 {
 	Datum		args[2];
 
-	args[0] = TimestampTzGetDatum(now);
-	args[1] = Int32GetDatum(retention_s);
+	args[0] = TimestampTzGetDatum(before);
+	args[1] = Int32GetDatum(limit);
 	return (int) wo_txn_execute(&forget_operations, args, NULL);
 }

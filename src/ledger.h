@@ -29,6 +29,6 @@ extern int	wo_ledger_bury_endpoint(int64 endpoint_id, const char *name,
 extern int	wo_ledger_find_recorded(WoLogEvent **events, int n,
 									MemoryContext context,
 									WoRecorded **recorded);
-extern int	wo_ledger_forget_operations(TimestampTz now, int retention_s);
+extern int	wo_ledger_forget_operations(TimestampTz before, int limit);
 
 #endif							/* WO_LEDGER_H */

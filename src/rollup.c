@@ -11,6 +11,11 @@
  * held is what attempt has since open_rollup, and the next dispatcher begins
  * with writing that, by SQL.
  *
+ * Thousands of rows are written in slices, for deliveries wait meanwhile.
+ * The first slice closes the facts: what is recorded from then on goes to new
+ * ones.  Until the last slice open_rollup says both where those and where the
+ * new ones begin, and up to which endpoint the closed ones are written.
+ *
  * Metrics never stop delivery.  What fails here is logged, the memory is
  * forgotten, and the same way leads back: the rollup is closed, and opening
  * it again writes from attempt.  If that fails too, those facts are skipped.
@@ -23,16 +28,15 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type_d.h"
-#include "columns.h"
 #include "facts.h"
 #include "miscadmin.h"
 #include "ring.h"
 #include "rollup.h"
+#include "rollup_rows.h"
 #include "series.h"
 #include "settings.h"
 #include "storage/bufmgr.h"
 #include "txn.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -49,6 +53,10 @@
 #define MAX_FACTS			50000
 #define MAX_BYTES			(32 * 1024 * 1024)
 
+/* A slice takes as long as this many rows, and a pause follows. */
+#define SLICE_ROWS			400
+#define SLICE_PAUSE_US		(20 * INT64CONST(1000))
+
 /* A minute so long ago may be joined to its hour already. */
 #define LATE_US				(10 * USECS_PER_MINUTE)
 
@@ -56,90 +64,55 @@
 #define OPEN_LIMIT_MS		10000
 #define REOPEN_US			USECS_PER_MINUTE
 
-#define MEASURES \
-	"attempts, failures, retries, delivered, late, dead, retried, " \
-	"redelivered, latency_sum_ms, http_sum_ms, latency_max_ms, http_max_ms, " \
-	"latency, http"
-
-#define MEASURE_TYPES \
-	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, \
-	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, FLOAT8ARRAYOID, \
-	FLOAT8ARRAYOID, FLOAT4ARRAYOID, FLOAT4ARRAYOID, BYTEAARRAYOID, \
-	BYTEAARRAYOID
-
-#define N_MEASURES			14
-
-static const Oid endpoint_types[] = {
-	TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT2ARRAYOID, MEASURE_TYPES
-};
-static WoStatement insert_endpoints = {
-	"INSERT INTO webhook_outbox.endpoint_rollup (resolution, bucket, "
-	"endpoint_id, tier, " MEASURES ") SELECT 1, * FROM unnest($1, $2, $3, "
-	"$4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-	lengthof(endpoint_types), endpoint_types, NULL
-};
-
-static const Oid rollup_series_types[] = {
-	TIMESTAMPTZARRAYOID, INT4ARRAYOID, MEASURE_TYPES
-};
-static WoStatement insert_series_rollups = {
-	"INSERT INTO webhook_outbox.series_rollup (resolution, bucket, "
-	"series_id, " MEASURES ") SELECT 1, * FROM unnest($1, $2, $3, $4, $5, "
-	"$6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-	lengthof(rollup_series_types), rollup_series_types, NULL
-};
-
-static const Oid error_types[] = {
-	TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT2ARRAYOID,
-	INT8ARRAYOID
-};
-static WoStatement insert_errors = {
-	"INSERT INTO webhook_outbox.error_rollup (resolution, bucket, "
-	"endpoint_id, outcome, http_status, attempts) "
-	"SELECT 1, * FROM unnest($1, $2, $3, $4, $5)",
-	lengthof(error_types), error_types, NULL
-};
-
-/* What the last dispatcher left in attempt and did not write. */
-static WoStatement insert_open_endpoints = {
-	"INSERT INTO webhook_outbox.endpoint_rollup (resolution, bucket, "
-	"endpoint_id, tier, " MEASURES ") SELECT 1, bucket, endpoint_id, tier, "
-	MEASURES " FROM webhook_outbox.open_endpoint_minutes()", 0, NULL, NULL
-};
-static WoStatement insert_open_errors = {
-	"INSERT INTO webhook_outbox.error_rollup (resolution, bucket, "
-	"endpoint_id, outcome, http_status, attempts) SELECT 1, bucket, "
-	"endpoint_id, outcome, http_status, attempts "
-	"FROM webhook_outbox.open_error_minutes()", 0, NULL, NULL
-};
-static WoStatement read_open_series = {
-	"SELECT " WO_SERIES_KEY ", bucket, " MEASURES
-	" FROM webhook_outbox.open_series_minutes()", 0, NULL, NULL
-};
-
-/* Columns of that, after those of a series' key. */
-enum
-{
-	COL_BUCKET = WO_SERIES_KEY_COLUMNS + 1, COL_MEASURES
-};
-
 static const Oid move_types[] = {
-	XID8OID, TIMESTAMPTZOID, INT8OID, INT2OID, TIDOID, TIDOID
+	XID8OID, TIMESTAMPTZOID, INT8OID, INT2OID, TIDOID,
+	INT8OID, XID8OID, TIMESTAMPTZOID, INT8OID, INT2OID, TIDOID, TIDOID
 };
 
 #define MOVE_OPEN_SQL \
 	"UPDATE webhook_outbox.open_rollup SET since_xid = $1, since_at = $2, " \
-	"turn = $3, slot = $4, first_tid = $5 "
+	"turn = $3, slot = $4, first_tid = $5, written_to = $6, " \
+	"next_xid = $7, next_at = $8, next_turn = $9, next_slot = $10, " \
+	"next_tid = $11 "
 
 /* By ctid, like the cursor: see reader.c. */
 static WoStatement move_open = {
-	MOVE_OPEN_SQL "WHERE ctid = $6 RETURNING ctid", 6, move_types, NULL
+	MOVE_OPEN_SQL "WHERE ctid = $12 RETURNING ctid",
+	lengthof(move_types), move_types, NULL
 };
 static WoStatement move_open_anywhere = {
-	MOVE_OPEN_SQL "WHERE $6 IS NOT NULL RETURNING ctid", 6, move_types, NULL
+	MOVE_OPEN_SQL "WHERE $12 IS NOT NULL RETURNING ctid",
+	lengthof(move_types), move_types, NULL
 };
 
-static WoFacts *facts;
+/* A place in the log of attempts: see the comments on open_rollup. */
+typedef struct Place
+{
+	FullTransactionId xid;
+	TimestampTz at;
+	int64		turn;
+	int			slot;
+	ItemPointerData tid;
+} Place;
+
+/* Facts that are being written, in slices; facts is NULL: none are. */
+typedef struct Closed
+{
+	WoFacts    *facts;
+	TimestampTz bucket;
+	Place		end;			/* what follows them begins here */
+	WoEndpointFacts **endpoints;
+	int			n_endpoints;
+	int			n_written;		/* endpoints whose rows are committed */
+	int			n_writing;		/* ... with those of the open transaction */
+	TimestampTz next_at;		/* when the next slice is to be written */
+} Closed;
+
+static MemoryContext rollup_context;
+static WoSeriesTable *series_table;
+static WoFacts *facts;			/* what is added to; valid while is_open */
+static Closed closed;
+static Place since;				/* where what is not written begins */
 static bool is_open = false;	/* memory holds all that rollups lack */
 static TimestampTz reopen_at = 0;	/* valid while !is_open */
 static bool is_told = false;	/* the log says that writing fails */
@@ -150,6 +123,8 @@ static ItemPointerData moved_tid;	/* ... after the open transaction */
 void
 wo_rollup_create(MemoryContext context)
 {
+	rollup_context = context;
+	series_table = wo_series_table_create(context);
 	facts = wo_facts_create(context);
 	ItemPointerSet(&open_tid, 0, FirstOffsetNumber);
 }
@@ -159,7 +134,7 @@ void
 wo_rollup_add_attempt(const WoRecord *record, TimestampTz now)
 {
 	if (is_open)
-		wo_facts_add_attempt(facts, record, now, wo_max_series);
+		wo_facts_add_attempt(facts, series_table, record, now, wo_max_series);
 }
 
 /*
@@ -170,21 +145,21 @@ void
 wo_rollup_add_untaken(const WoEvent *event, TimestampTz now)
 {
 	if (is_open)
-		wo_facts_add_untaken(facts, event, now, wo_max_series);
+		wo_facts_add_untaken(facts, series_table, event, now, wo_max_series);
 }
 
 /* Is there anything in memory that is not written? */
 bool
 wo_rollup_has_facts(void)
 {
-	return facts->n > 0;
+	return facts->n > 0 || closed.facts != NULL;
 }
 
 /* Is there so much in memory that it should not wait? */
 static bool
 is_much(void)
 {
-	int			limit = list_length(facts->active) * FACTS_PER_SERIES;
+	int			limit = facts->n_series * FACTS_PER_SERIES;
 
 	limit = Min(Max(limit, MIN_FACTS), MAX_FACTS);
 	return facts->n >= limit ||
@@ -195,112 +170,13 @@ is_much(void)
 TimestampTz
 wo_rollup_deadline(void)
 {
+	if (closed.facts)
+		return closed.next_at;
 	if (facts->n == 0)
 		return DT_NOEND;
 	if (is_much())
 		return DT_NOBEGIN;
 	return facts->minute + USECS_PER_MINUTE;
-}
-
-static void
-add_time(WoColumns *columns, TimestampTz at)
-{
-	wo_columns_add(columns, TimestampTzGetDatum(at), false);
-}
-
-static void
-add_int8(WoColumns *columns, int64 value)
-{
-	wo_columns_add(columns, Int64GetDatum(value), false);
-}
-
-static void
-add_measures(WoColumns *columns, const WoMeasures *m)
-{
-	add_int8(columns, m->n_attempts);
-	add_int8(columns, m->n_failures);
-	add_int8(columns, m->n_retries);
-	add_int8(columns, m->n_delivered);
-	add_int8(columns, m->n_late);
-	add_int8(columns, m->n_dead);
-	add_int8(columns, m->n_retried);
-	add_int8(columns, m->n_redelivered);
-	wo_columns_add(columns, Float8GetDatum(m->latency_sum_ms), false);
-	wo_columns_add(columns, Float8GetDatum(m->http_sum_ms), false);
-	wo_columns_add(columns, Float4GetDatum(m->latency_max_ms), false);
-	wo_columns_add(columns, Float4GetDatum(m->http_max_ms), false);
-	wo_columns_add(columns,
-				   PointerGetDatum(wo_histogram_store(&m->latency)), false);
-	wo_columns_add(columns,
-				   PointerGetDatum(wo_histogram_store(&m->http)), false);
-}
-
-static void
-write_endpoints(TimestampTz bucket)
-{
-	WoColumns	columns;
-	HASH_SEQ_STATUS scan;
-	WoEndpointFacts *entry;
-
-	wo_columns_init(&columns, endpoint_types, lengthof(endpoint_types),
-					hash_get_num_entries(facts->endpoints));
-	hash_seq_init(&scan, facts->endpoints);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		add_time(&columns, bucket);
-		add_int8(&columns, entry->key.endpoint_id);
-		wo_columns_add(&columns, Int16GetDatum(entry->key.tier), false);
-		add_measures(&columns, &entry->measures);
-		wo_columns_end_row(&columns);
-	}
-	wo_columns_execute(&insert_endpoints, &columns);
-}
-
-static void
-write_errors(TimestampTz bucket)
-{
-	WoColumns	columns;
-	HASH_SEQ_STATUS scan;
-	WoErrorFacts *entry;
-
-	wo_columns_init(&columns, error_types, lengthof(error_types),
-					hash_get_num_entries(facts->errors));
-	hash_seq_init(&scan, facts->errors);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		const char *outcome = wo_outcome_name(entry->key.outcome);
-
-		add_time(&columns, bucket);
-		add_int8(&columns, entry->key.endpoint_id);
-		wo_columns_add(&columns, CStringGetTextDatum(outcome), false);
-		wo_columns_add(&columns, Int16GetDatum(entry->key.http_status),
-					   entry->key.http_status == 0);
-		add_int8(&columns, entry->n_attempts);
-		wo_columns_end_row(&columns);
-	}
-	wo_columns_execute(&insert_errors, &columns);
-}
-
-static void
-write_series(TimestampTz bucket)
-{
-	WoColumns	columns;
-	ListCell   *cell;
-
-	wo_series_store(facts);
-	wo_columns_init(&columns, rollup_series_types,
-					lengthof(rollup_series_types),
-					list_length(facts->active));
-	foreach(cell, facts->active)
-	{
-		WoSeries   *series = lfirst(cell);
-
-		add_time(&columns, bucket);
-		wo_columns_add(&columns, Int32GetDatum(series->series_id), false);
-		add_measures(&columns, series->measures);
-		wo_columns_end_row(&columns);
-	}
-	wo_columns_execute(&insert_series_rollups, &columns);
 }
 
 /* Returns the first line pointer of a block that was never used. */
@@ -336,52 +212,124 @@ find_end_of_leaf(ItemPointer tid)
 	table_close(rel, NoLock);
 }
 
-/* Says that what this transaction writes and what follows is not written. */
-static void
-move_open_rollup(TimestampTz now)
+/* Returns the place where what this and later transactions record begins. */
+static Place
+place_of(TimestampTz now)
 {
-	ItemPointerData first_tid;
-	Datum		args[6];
+	Place		here;
+
+	here.xid = GetTopFullTransactionId();
+	here.at = now;
+	here.turn = wo_ring_attempt_turn();
+	here.slot = wo_ring_attempt_slot();
+	find_end_of_leaf(&here.tid);
+	return here;
+}
+
+static void
+place_args(const Place *place, Datum *args)
+{
+	args[0] = FullTransactionIdGetDatum(place->xid);
+	args[1] = TimestampTzGetDatum(place->at);
+	args[2] = Int64GetDatum(place->turn);
+	args[3] = Int16GetDatum(place->slot);
+	args[4] = PointerGetDatum(&place->tid);
+}
+
+/*
+ * Says what is in no rollup, once this transaction is committed: what follows
+ * *from; of endpoints up to written_to, what follows *next, unless that is
+ * NULL.
+ */
+static void
+move_open_rollup(const Place *from, int64 written_to, const Place *next)
+{
+	Datum		args[lengthof(move_types)];
+	char		nulls[lengthof(move_types) + 1];
 	bool		isnull;
 
-	find_end_of_leaf(&first_tid);
-	args[0] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	args[1] = TimestampTzGetDatum(now);
-	args[2] = Int64GetDatum(wo_ring_attempt_turn());
-	args[3] = Int16GetDatum(wo_ring_attempt_slot());
-	args[4] = PointerGetDatum(&first_tid);
-	args[5] = PointerGetDatum(&open_tid);
-	if (wo_txn_execute(&move_open, args, NULL) != 1 &&
-		wo_txn_execute(&move_open_anywhere, args, NULL) != 1)
+	memset(args, 0, sizeof(args));
+	memset(nulls, ' ', sizeof(nulls));
+	place_args(from, args);
+	args[5] = Int64GetDatum(written_to);
+	if (next)
+		place_args(next, args + 6);
+	else
+		memset(nulls + 5, 'n', 6);
+	args[11] = PointerGetDatum(&open_tid);
+	if (wo_txn_execute(&move_open, args, nulls) != 1 &&
+		wo_txn_execute(&move_open_anywhere, args, nulls) != 1)
 		elog(ERROR, "webhook_outbox.open_rollup has no row");
 	moved_tid = *(ItemPointer) DatumGetPointer(wo_txn_value(0, 1, &isnull));
 }
 
+/* What is recorded from this transaction on goes to new facts. */
+static void
+close_facts(TimestampTz now)
+{
+	closed.facts = facts;
+	closed.bucket = facts->minute;
+	if (now - closed.bucket > LATE_US)
+		closed.bucket = wo_facts_minute_of(now);
+	closed.end = place_of(now);
+	closed.endpoints = wo_facts_by_endpoint(facts, &closed.n_endpoints);
+	closed.n_written = 0;
+	facts = wo_facts_create(rollup_context);
+}
+
+static void
+delete_closed(void)
+{
+	if (closed.facts)
+		wo_facts_delete(closed.facts);
+	memset(&closed, 0, sizeof(Closed));
+}
+
+/* Returns up to which endpoint the next slice goes. */
+static int
+end_of_slice(void)
+{
+	int			n_rows = 0;
+	int			end = closed.n_written;
+
+	while (end < closed.n_endpoints && n_rows < SLICE_ROWS)
+		n_rows += wo_rollup_rows_count(closed.endpoints[end++]);
+	return end;
+}
+
 /*
- * Writes what memory holds, in the open transaction and before attempts are
- * recorded in it.  Memory changes with wo_rollup_written.
+ * Writes a slice of what memory holds, or all the rest of what is closed, in
+ * the open transaction and before attempts are recorded in it.  Once that is
+ * committed, wo_rollup_written follows; else, wo_rollup_give_up.
  */
 void
-wo_rollup_write(TimestampTz now)
+wo_rollup_write(TimestampTz now, bool all)
 {
-	TimestampTz bucket = facts->minute;
-
-	Assert(is_open && facts->n > 0);
-	if (now - bucket > LATE_US)
-		bucket = wo_facts_minute_of(now);
-	write_endpoints(bucket);
-	write_series(bucket);
-	write_errors(bucket);
-	move_open_rollup(now);
+	Assert(is_open && wo_rollup_has_facts());
+	if (closed.facts == NULL)
+		close_facts(now);
+	closed.n_writing = all ? closed.n_endpoints : end_of_slice();
+	wo_rollup_rows_write(closed.endpoints + closed.n_written,
+						 closed.n_writing - closed.n_written, closed.bucket);
+	if (closed.n_writing == closed.n_endpoints)
+		move_open_rollup(&closed.end, 0, NULL);
+	else
+		move_open_rollup(&since,
+						 closed.endpoints[closed.n_writing - 1]->endpoint_id,
+						 &closed.end);
 }
 
 /* Once that is committed. */
 void
-wo_rollup_written(void)
+wo_rollup_written(TimestampTz now)
 {
-	wo_series_stored(facts);
 	open_tid = moved_tid;
-	wo_facts_reset(facts);
+	closed.n_written = closed.n_writing;
+	closed.next_at = now + SLICE_PAUSE_US;
+	if (closed.n_written < closed.n_endpoints)
+		return;
+	since = closed.end;
+	delete_closed();
 }
 
 /*
@@ -392,7 +340,11 @@ void
 wo_rollup_close(TimestampTz at)
 {
 	if (is_open)
-		wo_facts_reset(facts);
+	{
+		delete_closed();
+		wo_facts_delete(facts);
+		facts = wo_facts_create(rollup_context);
+	}
 	is_open = false;
 	reopen_at = at;
 }
@@ -416,36 +368,6 @@ wo_rollup_give_up(const ErrorData *error, TimestampTz now)
 	wo_rollup_close(now + REOPEN_US);
 }
 
-/* Writes the open part of the series. */
-static void
-write_open_series(void)
-{
-	uint64		n_rows = wo_txn_query(&read_open_series, NULL, NULL, 0);
-	WoColumns	columns;
-
-	wo_columns_init(&columns, rollup_series_types,
-					lengthof(rollup_series_types), n_rows);
-	for (uint64 row = 0; row < n_rows; row++)
-	{
-		WoSeriesKey key;
-		WoSeries   *series;
-		bool		isnull;
-
-		wo_series_read_key(row, &key);
-		series = wo_facts_series(facts, &key, wo_max_series);
-		wo_columns_add(&columns, wo_txn_value(row, COL_BUCKET, &isnull),
-					   false);
-		wo_columns_add(&columns, Int32GetDatum(series->series_id), false);
-		for (int i = 0; i < N_MEASURES; i++)
-			wo_columns_add(&columns,
-						   wo_txn_value(row, COL_MEASURES + i, &isnull),
-						   false);
-		wo_columns_end_row(&columns);
-	}
-	wo_series_store(facts);
-	wo_columns_execute(&insert_series_rollups, &columns);
-}
-
 /*
  * Begins an open part, in a transaction of its own; with_facts: after writing
  * what the one before has.
@@ -455,17 +377,14 @@ begin_open_part(TimestampTz now, bool with_facts)
 {
 	wo_txn_begin("opening metrics");
 	enable_timeout_after(STATEMENT_TIMEOUT, OPEN_LIMIT_MS);
-	wo_series_load(facts);
+	wo_series_load(series_table);
 	if (with_facts)
-	{
-		wo_txn_execute(&insert_open_endpoints, NULL, NULL);
-		write_open_series();
-		wo_txn_execute(&insert_open_errors, NULL, NULL);
-	}
-	move_open_rollup(now);
+		wo_rollup_rows_write_open(series_table);
+	since = place_of(now);
+	move_open_rollup(&since, 0, NULL);
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	wo_txn_commit();
-	wo_rollup_written();
+	open_tid = moved_tid;
 }
 
 /* Tries that; false when it fails. */

@@ -19,8 +19,8 @@ extern void wo_rollup_add_attempt(const WoRecord *record, TimestampTz now);
 extern void wo_rollup_add_untaken(const WoEvent *event, TimestampTz now);
 extern bool wo_rollup_has_facts(void);
 extern TimestampTz wo_rollup_deadline(void);
-extern void wo_rollup_write(TimestampTz now);
-extern void wo_rollup_written(void);
+extern void wo_rollup_write(TimestampTz now, bool all);
+extern void wo_rollup_written(TimestampTz now);
 extern void wo_rollup_give_up(const ErrorData *error, TimestampTz now);
 
 #endif							/* WO_ROLLUP_H */

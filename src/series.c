@@ -49,11 +49,11 @@ wo_series_read_key(uint64 row, WoSeriesKey *key)
 
 /* Reads all series anew, in the open transaction. */
 void
-wo_series_load(WoFacts *facts)
+wo_series_load(WoSeriesTable *table)
 {
 	uint64		n_rows;
 
-	wo_facts_forget_series(facts);
+	wo_series_table_reset(table);
 	n_rows = wo_txn_query(&load_series, NULL, NULL, 0);
 	for (uint64 row = 0; row < n_rows; row++)
 	{
@@ -61,46 +61,34 @@ wo_series_load(WoFacts *facts)
 		bool		isnull;
 
 		wo_series_read_key(row, &key);
-		wo_facts_know_series(facts, &key,
+		wo_series_table_know(table, &key,
 							 DatumGetInt32(wo_txn_value(row, COL_SERIES_ID,
 														&isnull)));
 	}
 }
 
-/* Gives a row to each series that has none, in the open transaction. */
+/*
+ * Gives a row to each of these series that has none, in the open transaction.
+ * They count as stored from now on: after an error all series are loaded anew.
+ */
 void
-wo_series_store(WoFacts *facts)
+wo_series_store(WoSeries **series, int n)
 {
 	WoColumns	columns;
-	HASH_SEQ_STATUS scan;
-	WoSeries   *series;
 
-	wo_columns_init(&columns, series_types, lengthof(series_types),
-					hash_get_num_entries(facts->series));
-	hash_seq_init(&scan, facts->series);
-	while ((series = hash_seq_search(&scan)) != NULL)
+	wo_columns_init(&columns, series_types, lengthof(series_types), n);
+	for (int i = 0; i < n; i++)
 	{
-		if (series->is_stored)
+		if (series[i]->is_stored)
 			continue;
-		wo_columns_add(&columns, Int32GetDatum(series->series_id), false);
-		wo_columns_add(&columns, Int64GetDatum(series->key.endpoint_id),
+		wo_columns_add(&columns, Int32GetDatum(series[i]->series_id), false);
+		wo_columns_add(&columns, Int64GetDatum(series[i]->key.endpoint_id),
 					   false);
-		wo_columns_add_utf8(&columns, series->key.type);
-		wo_columns_add_utf8(&columns, series->key.tenant);
-		wo_columns_add_utf8(&columns, series->key.source);
+		wo_columns_add_utf8(&columns, series[i]->key.type);
+		wo_columns_add_utf8(&columns, series[i]->key.tenant);
+		wo_columns_add_utf8(&columns, series[i]->key.source);
 		wo_columns_end_row(&columns);
+		series[i]->is_stored = true;
 	}
 	wo_columns_execute(&insert_series, &columns);
-}
-
-/* Once that is committed. */
-void
-wo_series_stored(WoFacts *facts)
-{
-	HASH_SEQ_STATUS scan;
-	WoSeries   *series;
-
-	hash_seq_init(&scan, facts->series);
-	while ((series = hash_seq_search(&scan)) != NULL)
-		series->is_stored = true;
 }

@@ -10,15 +10,14 @@
 #ifndef WO_SERIES_H
 #define WO_SERIES_H
 
-#include "facts.h"
+#include "series_table.h"
 
 /* The first columns of a query whose rows wo_series_read_key reads. */
 #define WO_SERIES_KEY			"endpoint_id, event_type, tenant, source"
 #define WO_SERIES_KEY_COLUMNS	4
 
 extern void wo_series_read_key(uint64 row, WoSeriesKey *key);
-extern void wo_series_load(WoFacts *facts);
-extern void wo_series_store(WoFacts *facts);
-extern void wo_series_stored(WoFacts *facts);
+extern void wo_series_load(WoSeriesTable *table);
+extern void wo_series_store(WoSeries **series, int n);
 
 #endif							/* WO_SERIES_H */

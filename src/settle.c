@@ -374,7 +374,7 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	wo_txn_begin("recording attempts");
 	if (with_rollup)
 	{
-		wo_rollup_write(d->now);
+		wo_rollup_write(d->now, d->is_stopping);
 		WO_FAULT("mid_rollup");
 	}
 	if (n_pending > 0)
@@ -397,7 +397,7 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	if (with_rollup)
 	{
 		WO_FAULT("after_rollup");
-		wo_rollup_written();
+		wo_rollup_written(d->now);
 	}
 }
 

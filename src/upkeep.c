@@ -12,13 +12,18 @@
 #include "miscadmin.h"
 #include "obstacle.h"
 #include "ring.h"
+#include "router.h"
 #include "settings.h"
 #include "txn.h"
 #include "utils/timestamp.h"
 
 #define MAINTENANCE_US		USECS_PER_SEC
 #define BLOCKED_US			(10 * USECS_PER_SEC)
+
+/* Old operation_ids are forgotten some at a time, for events wait then. */
 #define FORGET_US			USECS_PER_MINUTE
+#define FORGET_AT_ONCE		1000
+#define FORGET_AGAIN_US		(50 * INT64CONST(1000))
 
 /* A ring that cannot turn is reported when that has lasted so long. */
 #define PROBLEM_LASTS_US	(5 * USECS_PER_MINUTE)
@@ -46,46 +51,78 @@ report_problem(WoDispatcher *d, const char *problem)
 	wo_registry_set_error(d->database, problem);
 }
 
-/* Turns rings, empties leaves, forgets old operations. */
+/* An operation_id is remembered for as long as its event may be sent again. */
+static int64
+operation_retention_us(void)
+{
+	int64		retention_us = wo_operation_retention * USECS_PER_SEC;
+	ListCell   *cell;
+
+	foreach(cell, wo_router_endpoints())
+		retention_us = Max(retention_us,
+						   wo_endpoint_longest_schedule(lfirst(cell)));
+	return retention_us;
+}
+
+/* Forgets old operation_ids, some at a time, unless nothing has happened. */
 static void
-keep_house(WoDispatcher *d)
+forget_operations(WoDispatcher *d)
 {
 	static TimestampTz next_forget_at = 0;
 	static uint64 last_window = 0;
+	int			n;
+
+	if (d->now < next_forget_at && next_forget_at - d->now <= FORGET_US)
+		return;
+	if (!d->is_loaded || d->reader->n_windows == last_window)
+		return;
+	wo_txn_begin("forgetting old operation_ids");
+	n = wo_ledger_forget_operations(d->now - operation_retention_us(),
+									FORGET_AT_ONCE);
+	wo_txn_commit();
+	if (n == FORGET_AT_ONCE)
+	{
+		next_forget_at = d->now + FORGET_AGAIN_US;
+		return;
+	}
+	next_forget_at = d->now + FORGET_US;
+	last_window = d->reader->n_windows;
+}
+
+/* Turns rings and empties leaves. */
+static void
+keep_house(WoDispatcher *d)
+{
 	const char *problem;
 
+	d->next_maintenance_at = d->now + MAINTENANCE_US;
 	/* Emptying waits for the cursor on disk: see that it goes there. */
 	if (wo_ring_maintain(d->database, d->now, &problem))
 		d->reader->is_moved = true;
 	report_problem(d, problem);
-	if (d->now < next_forget_at || d->reader->n_windows == last_window)
-		return;
-	next_forget_at = d->now + FORGET_US;
-	last_window = d->reader->n_windows;
-	wo_txn_begin("forgetting old operation_ids");
-	wo_ledger_forget_operations(d->now, wo_operation_retention);
-	wo_txn_commit();
 }
 
 /* Keeps house if it is time.  What keeps it waiting keeps nothing else so. */
 void
 wo_upkeep_run(WoDispatcher *d)
 {
+	static TimestampTz blocked_until = 0;
 	MemoryContext caller = CurrentMemoryContext;
 
-	if (d->now < d->next_maintenance_at)
+	if (d->now < blocked_until && blocked_until - d->now <= BLOCKED_US)
 		return;
-	d->next_maintenance_at = d->now + MAINTENANCE_US;
 	PG_TRY();
 	{
-		keep_house(d);
+		if (d->now >= d->next_maintenance_at)
+			keep_house(d);
+		forget_operations(d);
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error = wo_obstacle_take(caller);
 
 		wo_registry_set_error(d->database, wo_obstacle_describe(error));
-		d->next_maintenance_at = d->now + BLOCKED_US;
+		blocked_until = d->now + BLOCKED_US;
 	}
 	PG_END_TRY();
 }

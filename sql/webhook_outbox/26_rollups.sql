@@ -134,14 +134,23 @@ COMMENT ON COLUMN webhook_outbox.error_rollup.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.error_rollup.outcome IS 'outcome of the attempts, see attempt.outcome';
 COMMENT ON COLUMN webhook_outbox.error_rollup.attempts IS 'how many';
 
--- Attempts written by transaction since_xid and later, from first_tid of leaf slot on, are in no rollup yet.
+-- Attempts written by transaction since_xid and later, from first_tid of leaf slot on, are in no rollup yet. While many rows
+-- are being written, in several transactions, that is so for endpoints beyond written_to; of those up to it, what lies
+-- beyond next_xid and next_tid is in none.
 
 CREATE TABLE webhook_outbox.open_rollup (
-  since_xid xid8 NOT NULL,
-  since_at  timestamptz NOT NULL,
-  turn      bigint NOT NULL,
-  slot      smallint NOT NULL,
-  first_tid tid NOT NULL
+  since_xid  xid8 NOT NULL,
+  since_at   timestamptz NOT NULL,
+  turn       bigint NOT NULL,
+  slot       smallint NOT NULL,
+  first_tid  tid NOT NULL,
+  written_to bigint,
+  next_xid   xid8,
+  next_at    timestamptz,
+  next_turn  bigint,
+  next_slot  smallint,
+  next_tid   tid,
+  CHECK (num_nulls(written_to, next_xid, next_at, next_turn, next_slot, next_tid) IN (0, 6))
 );
 COMMENT ON TABLE webhook_outbox.open_rollup IS 'one row: which attempts are in no rollup yet; written by the dispatcher alone';
 COMMENT ON COLUMN webhook_outbox.open_rollup.since_xid IS 'those of this transaction and later';
@@ -149,7 +158,30 @@ COMMENT ON COLUMN webhook_outbox.open_rollup.since_at IS 'when that was';
 COMMENT ON COLUMN webhook_outbox.open_rollup.turn IS 'turn of the leaf that was written then; leaves of later turns are all open';
 COMMENT ON COLUMN webhook_outbox.open_rollup.slot IS 'that leaf';
 COMMENT ON COLUMN webhook_outbox.open_rollup.first_tid IS 'where they begin in it';
+COMMENT ON COLUMN webhook_outbox.open_rollup.written_to IS
+  'attempts of endpoints up to this one are in rollups up to the next place; NULL: none are being written';
+COMMENT ON COLUMN webhook_outbox.open_rollup.next_xid IS 'as since_xid, of those endpoints';
+COMMENT ON COLUMN webhook_outbox.open_rollup.next_at IS 'as since_at';
+COMMENT ON COLUMN webhook_outbox.open_rollup.next_turn IS 'as turn';
+COMMENT ON COLUMN webhook_outbox.open_rollup.next_slot IS 'as slot';
+COMMENT ON COLUMN webhook_outbox.open_rollup.next_tid IS 'as first_tid';
 INSERT INTO webhook_outbox.open_rollup VALUES (pg_current_xact_id(), clock_timestamp(), 1, 0, '(0,0)');
+
+CREATE VIEW webhook_outbox.open_span AS
+  SELECT coalesce(o.written_to, -1) AS beyond_endpoint, 9223372036854775807 AS to_endpoint,
+         o.since_xid, o.since_at, o.turn, o.first_tid
+  FROM webhook_outbox.open_rollup o
+  UNION ALL
+  SELECT -1, o.written_to, o.next_xid, o.next_at, o.next_turn, o.next_tid
+  FROM webhook_outbox.open_rollup o
+  WHERE o.written_to IS NOT NULL;
+COMMENT ON VIEW webhook_outbox.open_span IS 'open_rollup as one row, or two, that tell each endpoint which of its attempts are in no rollup';
+COMMENT ON COLUMN webhook_outbox.open_span.beyond_endpoint IS 'of endpoints with a higher id than this';
+COMMENT ON COLUMN webhook_outbox.open_span.to_endpoint IS 'and not with a higher one than this';
+COMMENT ON COLUMN webhook_outbox.open_span.since_xid IS 'those of this transaction and later';
+COMMENT ON COLUMN webhook_outbox.open_span.since_at IS 'when that was';
+COMMENT ON COLUMN webhook_outbox.open_span.turn IS 'turn of the leaf that was written then; leaves of later turns are all open';
+COMMENT ON COLUMN webhook_outbox.open_span.first_tid IS 'where they begin in it';
 
 CREATE TABLE webhook_outbox.rollup_watermark (
   hour_until timestamptz NOT NULL,

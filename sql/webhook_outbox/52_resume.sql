@@ -46,7 +46,8 @@ BEGIN
     UPDATE webhook_outbox.open_rollup o
       SET since_xid = pg_current_xact_id(), since_at = clock_timestamp(), turn = l.turn, slot = l.slot,
           first_tid = format('(%s,1)', greatest(pg_relation_size(format('webhook_outbox.attempt_%s', l.slot)::regclass)
-                                                / current_setting('block_size')::bigint - 1, 0))::tid
+                                                / current_setting('block_size')::bigint - 1, 0))::tid,
+          written_to = NULL, next_xid = NULL, next_at = NULL, next_turn = NULL, next_slot = NULL, next_tid = NULL
     FROM webhook_outbox.ring_leaf l
     WHERE l.ring = 'attempt' AND l.turn = (SELECT max(m.turn) FROM webhook_outbox.ring_leaf m WHERE m.ring = 'attempt');
   END IF;

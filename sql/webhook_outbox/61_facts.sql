@@ -34,21 +34,21 @@ CREATE FUNCTION webhook_outbox.open_attempts() RETURNS SETOF webhook_outbox.atte
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
-  v_open webhook_outbox.open_rollup;
-  v_leaf record;
+  v_span record;
 BEGIN
-  SELECT o.* INTO v_open FROM webhook_outbox.open_rollup o LIMIT 1;
-  FOR v_leaf IN
-    SELECT l.slot, CASE WHEN l.turn = v_open.turn THEN v_open.first_tid ELSE '(0,0)' END AS first_tid
-    FROM webhook_outbox.ring_leaf l
-    WHERE l.ring = 'attempt' AND l.turn >= v_open.turn
+  FOR v_span IN
+    SELECT l.slot, CASE WHEN l.turn = o.turn THEN o.first_tid ELSE '(0,0)' END AS first_tid,
+           o.since_xid, o.since_at, o.beyond_endpoint, o.to_endpoint
+    FROM webhook_outbox.open_span o
+    JOIN webhook_outbox.ring_leaf l ON l.ring = 'attempt' AND l.turn >= o.turn
     ORDER BY l.turn
   LOOP
     -- The time keeps out what a restored dump brought: its rollups came with it.
     RETURN QUERY EXECUTE format(
-      'SELECT a.* FROM webhook_outbox.%I a WHERE a.ctid >= $1 AND age(a.xmin) <= age($2) AND a.started_at >= $3',
-      'attempt_' || v_leaf.slot)
-      USING v_leaf.first_tid, v_open.since_xid::xid, v_open.since_at - interval '10 minutes';
+      'SELECT a.* FROM webhook_outbox.%I a WHERE a.ctid >= $1 AND age(a.xmin) <= age($2) AND a.started_at >= $3'
+      ' AND a.endpoint_id > $4 AND a.endpoint_id <= $5', 'attempt_' || v_span.slot)
+      USING v_span.first_tid, v_span.since_xid::xid, v_span.since_at - interval '10 minutes',
+            v_span.beyond_endpoint, v_span.to_endpoint;
   END LOOP;
 END
 $$;
@@ -82,7 +82,7 @@ AS $$
          CASE WHEN a.outcome = 'delivered' AND a.origin IS NULL THEN l.ms END,
          CASE WHEN a.outcome <> 'unknown' THEN a.total_ms END, a.outcome, a.http_status
   FROM webhook_outbox.open_attempts() a
-  CROSS JOIN (SELECT r.since_at FROM webhook_outbox.open_rollup r LIMIT 1) o
+  JOIN webhook_outbox.open_span o ON a.endpoint_id > o.beyond_endpoint AND a.endpoint_id <= o.to_endpoint
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = a.endpoint_id
   LEFT JOIN webhook_outbox.tier t ON t.tier = p.tier
   CROSS JOIN LATERAL (

@@ -69,7 +69,8 @@ sub fault_points
 }
 
 # A server, a receiver that logs, and endpoints. Options: node (one that runs,
-# else the rest of start_node's: name, conf, allows_streaming), endpoints (a list
+# else the rest of start_node's: name, conf, allows_streaming), restart (code that
+# starts it after a strike), endpoints (a list
 # of [ name, path, event types, retry schedule ]; by default three: one that
 # works, one that needs two attempts and one that never answers well).
 sub fault_world
@@ -82,7 +83,8 @@ sub fault_world
 			'{100ms,200ms,500ms,1s,1s,1s,1s,1s,1s,1s}' ],
 		[ 'dead', '/status/503/dead', '{order.doomed}', '{100ms,100ms}' ] ];
 	my $node = delete $option{node};
-	my $self = bless { began => time, producers => {}, n_strikes => 0,
+	my $start = delete $option{restart} // sub { $_[0]->start };
+	my $self = bless { start => $start, began => time, producers => {}, n_strikes => 0,
 		n_producers => 0, last_strike => 0, kept_until => 0 }, 'Fault::World';
 
 	fault_seed();
@@ -336,16 +338,17 @@ sub wait_reached
 	return 1;
 }
 
-# Strikes at a point: kill, immediate, flushed or exit (src/fault.c). The trigger, if any, is called once
-# the point is armed. Returns nothing when nobody has come there.
+# Strikes at a point: kill, immediate, flushed or exit (src/fault.c), when it is reached for so
+# many times. The trigger, if any, is called once the point is armed. Returns nothing when nobody
+# has come there.
 sub strike_at
 {
-	my ($self, $point, $action, $trigger) = @_;
+	my ($self, $point, $action, $trigger, $times) = @_;
 
 	return $self->strike("$action at $point", sub {
 		my $n_before = $self->n_recoveries;
 
-		$self->arm($point, $action);
+		$self->arm($point, $action, $times);
 		$trigger->() if $trigger;
 		$self->wait_reached or return;
 		$self->wait_for("recovery after $point", sub { $self->n_recoveries > $n_before })
@@ -385,7 +388,7 @@ sub start_again
 
 	$self->wait_for('the server ends', sub { !-e $node->data_dir . '/postmaster.pid' });
 	$node->stop('immediate', fail_ok => 1);
-	return $node->start;
+	return $self->{start}->($node);
 }
 
 # The second half of strike, for what breaks otherwise. Without the time before it,

@@ -4,38 +4,15 @@
 # Plain SQL cannot show it: it takes a server whose clock can be set.
 use strict;
 use warnings FATAL => 'all';
+use OwnClock;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookOutbox;
 
-my $tmp = PostgreSQL::Test::Utils::tempdir();
-my $library = "$tmp/clock_shim.so";
-my $file = "$tmp/offset";
-
-system('gcc', '-shared', '-fPIC', '-o', $library,
-	"$WebhookOutbox::HERE/clock_shim.c") == 0 or BAIL_OUT('no clock_shim.so');
-
-# The server's clock is so many hours ahead of ours.
-sub set_clock
-{
-	my ($hours) = @_;
-
-	open my $fh, -e $file ? '+<:raw' : '>:raw', $file or die "$file: $!";
-	print $fh pack 'q', $hours * 3600;
-	close $fh or die "$file: $!";
-	return;
-}
-
 my $receiver = start_receiver();
 my $node = start_node(start => 0, conf => "autovacuum = off\n"
 	  . 'webhook_outbox.poll_interval = 200ms');
-{
-	local $ENV{LD_PRELOAD} = $library;
-	local $ENV{CLOCK_SHIM} = $file;
-
-	set_clock(0);
-	$node->start;
-}
+start_with_clock($node);
 $node->safe_psql('postgres', 'CREATE EXTENSION webhook_outbox');
 create_endpoint($node, $receiver, 'slow', '/delay/3000',
 	event_types => "'{slow.*}'");
@@ -49,7 +26,7 @@ $receiver->script('/down', { status => 503 });
 my $slow = publish($node, 'slow.one');
 $receiver->wait_for_requests('/delay/3000', 1, 'a request is under way');
 my $before = sql_value($node, 'SELECT clock_timestamp()');
-set_clock(1);
+set_clock(3600);
 cmp_ok(sql_value($node, "SELECT extract(epoch FROM clock_timestamp() - '$before') > 3000"),
 	'eq', 't', 'an hour passes in a moment');
 wait_for_sql(
@@ -69,7 +46,7 @@ wait_for_sql(
 	WHERE state = 'retrying'), 'and waits for its retry');
 
 # back by two hours: records are few, so they would wait for company
-set_clock(-1);
+set_clock(-3600);
 publish($node, 'order.two');
 $receiver->wait_for('/well', 2, 'set back, events are delivered');
 wait_for_sql(
@@ -87,7 +64,7 @@ $receiver->wait_for('/well', 3, 'and again');
 is($receiver->stats('/down')->{requests}, 3, 'no retry is early');
 
 # forth: the retries of before and after are due
-set_clock(2);
+set_clock(7200);
 $receiver->wait_for_requests('/down', 6, 'no retry is lost');
 is(sql_value($node, q(SELECT count(*) FROM webhook_outbox.attempt WHERE outcome = 'unknown')),
 	'0', 'and no attempt has an outcome that nobody knows');

@@ -1,6 +1,6 @@
 /*
  * clock_shim.c
- *	  For 068_clock_steps.pl: a wall clock that a test can set.
+ *	  For OwnClock.pm: a wall clock that a test can set.
  *
  * Preloaded, it adds the seconds that stand in the file $CLOCK_SHIM (eight
  * bytes, mapped, so that a change is seen at once) to every reading of the
