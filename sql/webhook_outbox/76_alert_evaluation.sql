@@ -48,8 +48,10 @@ RETURN webhook_outbox.subject_words(p_rule.scope, p_subject) || ': '
        || CASE WHEN p_value IS NULL THEN ' has no data any more' ELSE
             ' is ' || webhook_outbox.value_words(p_value, p_unit)
             || CASE WHEN p_rule.second_window IS NOT NULL
-                    THEN format(' (%s over %s)', webhook_outbox.value_words(p_second, p_unit), p_rule.second_window) ELSE '' END
-            || CASE WHEN p_holds THEN ', ' ELSE ', no longer ' END
+                    THEN format(' (%s over %s)', CASE WHEN p_second IS NULL THEN 'no data'
+                                                      ELSE webhook_outbox.value_words(p_second, p_unit) END, p_rule.second_window)
+                    ELSE '' END
+            || CASE WHEN p_holds THEN ', ' WHEN p_rule.second_window IS NOT NULL THEN ', no longer both ' ELSE ', no longer ' END
             || CASE p_rule.comparison WHEN '>' THEN 'more than ' WHEN '>=' THEN 'at least ' WHEN '<' THEN 'less than '
                                       ELSE 'at most ' END
             || webhook_outbox.value_words(

@@ -42,7 +42,7 @@ a { color: var(--mark); text-underline-offset: 0.2em; }
   white-space: normal; }
 
 .state { white-space: nowrap; }
-.state::before { display: inline-block; width: 1.15em; font-size: 0.85em; }
+.state::before { display: inline-block; width: 1.15em; font-size: 0.85em; text-align: left; }
 .state.good::before { content: "\25CF"; color: var(--good); }
 .state.warn::before { content: "\25B2"; color: var(--warn); }
 .state.bad::before { content: "\25A0"; color: var(--bad); }

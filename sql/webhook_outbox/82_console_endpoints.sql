@@ -56,10 +56,10 @@ CREATE FUNCTION webhook_outbox.console_dead_letters(p_endpoint_id bigint, p_max 
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
-  v_rows text := '';
-  v_n    bigint;
-  v_worst text;
-  r      record;
+  v_rows  text := '';
+  v_n     bigint;
+  v_worst record;
+  r       record;
 BEGIN
   SELECT count(*) INTO v_n FROM webhook_outbox.dead_letter d WHERE p_endpoint_id IS NULL OR d.endpoint_id = p_endpoint_id;
   IF v_n = 0 THEN
@@ -69,7 +69,6 @@ BEGIN
     SELECT d.* FROM webhook_outbox.dead_letter d WHERE p_endpoint_id IS NULL OR d.endpoint_id = p_endpoint_id
     ORDER BY d.created_at DESC, d.event_id LIMIT p_max
   LOOP
-    v_worst := coalesce(v_worst, r.endpoint_name);
     v_rows := v_rows || '<tr>'
       || webhook_outbox.html_cell('', webhook_outbox.html_escape(r.endpoint_name, 60) || '<small>'
            || webhook_outbox.html_escape(r.event_type, 80)
@@ -85,17 +84,26 @@ BEGIN
       || webhook_outbox.html_cell('event', '<code>' || r.event_id || '</code>')
       || E'</tr>\n';
   END LOOP;
+  -- what to do is shown for the endpoint with most of them, by the name that it has now; one that is deleted gets nothing
+  SELECT coalesce(p.name, d.endpoint_name) AS name, p.endpoint_id IS NOT NULL AS is_there,
+         (array_agg(d.event_id ORDER BY d.created_at DESC, d.event_id))[1] AS newest
+    INTO v_worst
+  FROM webhook_outbox.dead_letter d LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = d.endpoint_id
+  WHERE p_endpoint_id IS NULL OR d.endpoint_id = p_endpoint_id
+  GROUP BY 1, 2 ORDER BY 2 DESC, count(*) DESC, 1 LIMIT 1;
   RETURN webhook_outbox.html_section('dead-letters', 'Dead letters', webhook_outbox.html_count(v_n) || ' kept, the newest first',
     webhook_outbox.html_table('{"",given up,reason,last answer,event}', v_rows)
     || webhook_outbox.html_more(v_n - p_max, 'SELECT * FROM webhook_outbox.dead_letter ORDER BY created_at DESC;')
-    || '<p class="note">Once the cause is repaired, send them again; or look at one, or let them go:</p>'
-    || webhook_outbox.html_sql(format(
-         E'SELECT webhook_outbox.redeliver_dead_letters(endpoint => %1$s, max_per_second => 50);\n'
-         'SELECT webhook_outbox.explain_event(''%2$s'');\n'
-         'SELECT webhook_outbox.discard_dead_letters(endpoint => %1$s, until => now() - interval ''30 days'');',
-         webhook_outbox.sql_literal(v_worst),
-         (SELECT d.event_id FROM webhook_outbox.dead_letter d WHERE p_endpoint_id IS NULL OR d.endpoint_id = p_endpoint_id
-          ORDER BY d.created_at DESC, d.event_id LIMIT 1))));
+    || '<p class="note">'
+    || CASE WHEN v_worst.is_there THEN 'Once the cause is repaired, send them again; or look at one, or let them go:'
+            ELSE 'Their endpoint is deleted. Look at one, replay() what another one should get, or let them go:' END || '</p>'
+    || webhook_outbox.html_sql(
+         CASE WHEN v_worst.is_there THEN
+           format(E'SELECT webhook_outbox.redeliver_dead_letters(endpoint => %s, max_per_second => 50);\n',
+                  webhook_outbox.sql_literal(v_worst.name)) ELSE '' END
+         || format(E'SELECT webhook_outbox.explain_event(''%s'');\n'
+                   'SELECT webhook_outbox.discard_dead_letters(endpoint => %s, until => now() - interval ''30 days'');',
+                   v_worst.newest, webhook_outbox.sql_literal(v_worst.name))));
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.console_dead_letters(bigint, integer, jsonb) IS

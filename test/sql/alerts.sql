@@ -185,6 +185,11 @@ TABLE told;
 SELECT after, subject, state FROM history;
 ROLLBACK TO s;
 
+-- A rule with two windows is resolved when one of them is fine, or has nothing to say.
+SELECT webhook_outbox.alert_message(r, 'crm', 'ratio', 1000, s.second, s.holds) AS message
+FROM webhook_outbox.alert_rule r, (VALUES (1, 1000, true), (2, 3.456, false), (3, NULL, false)) s (n, second, holds)
+WHERE r.name = 'budget_burn_fast' ORDER BY s.n;
+
 -- Growth of a queue, from samples of which an endpoint has none while nothing waits.
 SELECT pg_temp.only('queue_growing');
 INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, state)

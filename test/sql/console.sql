@@ -127,6 +127,19 @@ SELECT webhook_outbox.console(endpoint => 'good') AS page \gset
 SELECT :'page' LIKE '%>good<%' AS has_it, :'page' LIKE '%>bad<%' AS has_others;
 SELECT webhook_outbox.console(max_rows => 1) LIKE '%And 1 more:</p><pre>SELECT * FROM webhook_outbox.endpoint_status%'
        AS says_how_many_more;
+-- dead letters: what is said to send them again can be done, though the newest was for an endpoint that is deleted
+INSERT INTO webhook_outbox.dead_letter (endpoint_id, event_id, endpoint_name, event_type, reason, attempts, created_at)
+  VALUES (0, '01a20000-0000-7000-8000-000000000001', 'gone', 'order.created', 'endpoint_deleted', 1, now());
+SELECT webhook_outbox.console() AS page \gset
+SELECT :'page' LIKE '%redeliver_dead_letters(%' AS all_are_gone, :'page' LIKE '%Their endpoint is deleted.%' AS says_so;
+INSERT INTO webhook_outbox.dead_letter (endpoint_id, event_id, endpoint_name, event_type, reason, attempts, created_at)
+  SELECT e.endpoint_id, format('01a20000-0000-7000-8000-%s', lpad(n::text, 12, '0'))::uuid, 'a former name', 'order.created',
+         'attempts_exhausted', 2, now() - n * interval '1 minute'
+  FROM webhook_outbox.endpoint e, generate_series(2, 4) n WHERE e.name = 'bad';
+SELECT webhook_outbox.console() AS page \gset
+SELECT replace(:'page', '&#39;', '"') LIKE
+         '%redeliver_dead_letters(endpoint =&gt; "bad", %explain_event("01a20000-0000-7000-8000-000000000002")%'
+       AS what_can_be_done;
 -- each span has its bars
 SELECT s, length(webhook_outbox.console(span => s)) > 10000 AS shown
 FROM unnest('{1 hour,2 hours,24 hours,3 days,30 days,90 days}'::interval[]) s;

@@ -38,6 +38,8 @@ SELECT pg_temp.explain(:'id') OFFSET 3;
 UPDATE webhook_outbox.endpoint SET enabled = false, disabled_reason = 'it answered HTTP 410', disabled_at = clock_timestamp()
 WHERE name = 'billing';
 SELECT pg_temp.explain(:'id') OFFSET 3;
+UPDATE webhook_outbox.delivery SET next_attempt_at = clock_timestamp() - interval '1 s' WHERE endpoint_id = :billing_id;
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 1;
 
 -- Delivered; cancelled.
 INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, total_ms, outcome)
