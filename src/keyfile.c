@@ -180,7 +180,7 @@ wo_keyfile_require(WoKeyFile *file)
 				 errmsg("webhook_outbox.secret_key_file cannot be used: %s",
 						problem),
 				 errdetail_log("The file is \"%s\".", wo_secret_key_file),
-				 errhint("A line of the file is the name of a key, a colon, and 32 random bytes in base64.")));
+				 errhint("It is to name a file outside the data directory that only the server's user can read. A line of it is the name of a key, a colon, and 32 random bytes in base64.")));
 }
 
 /* Seals a text, palloc'd.  Raises an error when there is no key for it. */
