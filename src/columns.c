@@ -10,7 +10,7 @@
 #include "postgres.h"
 
 #include "columns.h"
-#include "mb/pg_wchar.h"
+#include "encoding.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -64,8 +64,7 @@ wo_columns_arrays(WoColumns *columns, Datum *args)
 void
 wo_columns_add_utf8(WoColumns *columns, const char *value)
 {
-	char	   *text = value ?
-	pg_any_to_server(value, strlen(value), PG_UTF8) : NULL;
+	char	   *text = value ? wo_encoding_from_utf8(value) : NULL;
 
 	wo_columns_add(columns, text ? CStringGetTextDatum(text) : (Datum) 0,
 				   text == NULL);

@@ -23,9 +23,11 @@
 #include "check.h"
 #include "clock.h"
 #include "commands/trigger.h"
+#include "encoding.h"
 #include "event.h"
 #include "fmgr.h"
 #include "headers.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "operation.h"
 #include "registry.h"
@@ -92,6 +94,29 @@ refuse_label(const char *column, const char *problem, const char *hint)
 			 errhint("%s", hint)));
 }
 
+/* Refuses a text that cannot be sent, for that is done in UTF-8. */
+static void
+check_encoding(Datum value, const char *name)
+{
+	text	   *plain = DatumGetTextPP(value);
+	int			len = VARSIZE_ANY_EXHDR(plain);
+	char	   *converted;
+	bool		is_exact;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return;
+	converted = wo_encoding_to_utf8(VARDATA_ANY(plain), &len, &is_exact);
+	if (!is_exact)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("%s of the event has bytes that mean nothing in UTF-8, in which events are sent",
+						name),
+				 errhint("See that client_encoding is what the text is in; the encoding of this database is %s.",
+						 GetDatabaseEncodingName())));
+	if (converted != VARDATA_ANY(plain))
+		pfree(converted);
+}
+
 /* Refuses a label (tenant, source, operation_id) that is empty or too long. */
 static void
 check_label(HeapTuple row, TupleDesc desc, int column, const char *name)
@@ -109,6 +134,7 @@ check_label(HeapTuple row, TupleDesc desc, int column, const char *name)
 		refuse_label(name, psprintf("%zu bytes long", len),
 					 psprintf("At most %d bytes are allowed.",
 							  MAX_LABEL_LEN));
+	check_encoding(value, name);
 }
 
 /* Better than the constraint, which names a leaf and gives no hint. */
@@ -167,6 +193,7 @@ check_payload(HeapTuple row, TupleDesc desc)
 				 errmsg("payload of the event is %zu bytes long, more than the %d kB allowed",
 						len, wo_max_payload),
 				 errhint("Send a reference to the data instead, or raise webhook_outbox.max_payload.")));
+	check_encoding(value, "payload");
 }
 
 static void

@@ -20,9 +20,9 @@
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/pg_type_d.h"
+#include "encoding.h"
 #include "fault.h"
 #include "headers.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "reader.h"
 #include "ring.h"
@@ -248,17 +248,14 @@ utf8_text(uint64 row, int column, int *len)
 	bool		isnull;
 	Datum		value = wo_txn_value(row, column, &isnull);
 	text	   *plain;
-	char	   *converted;
+	bool		is_exact;
 
 	*len = 0;
 	if (isnull)
 		return NULL;
 	plain = DatumGetTextPP(value);
 	*len = VARSIZE_ANY_EXHDR(plain);
-	converted = pg_server_to_any(VARDATA_ANY(plain), *len, PG_UTF8);
-	if (converted != VARDATA_ANY(plain))
-		*len = strlen(converted);
-	return converted;
+	return wo_encoding_to_utf8(VARDATA_ANY(plain), len, &is_exact);
 }
 
 static char *

@@ -153,8 +153,10 @@ wo_route_match(const WoEvent *event, List *endpoints)
 		make_tenants(endpoints);
 	MemoryContextSwitchTo(caller);
 
+	if (type_len > MAX_LABEL_LEN)
+		return find_matches(event); /* out of a dump: nobody has checked it */
 	memset(key, 0, ROUTE_KEY_LEN);
-	memcpy(key, event->type, Min(type_len, MAX_LABEL_LEN));
+	memcpy(key, event->type, type_len);
 	if (event->tenant &&
 		strlcpy(key + type_len + 1, event->tenant,
 				MAX_LABEL_LEN + 1) > MAX_LABEL_LEN)

@@ -34,6 +34,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "tenancy.h"
+#include "text.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -41,6 +42,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#define MAX_TENANT_LEN		255 /* bytes; nobody has a longer one */
 
 /* Columns of webhook_outbox.publisher_tenant. */
 enum
@@ -270,7 +273,8 @@ check_tenant(Datum tenant, bool isnull, const char *verb)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 name ?
 			 errmsg("role \"%s\" may not %s for tenant \"%s\"",
-					GetUserNameFromId(limit.user_id, false), verb, name) :
+					GetUserNameFromId(limit.user_id, false), verb,
+					wo_text_shown(name, strlen(name), MAX_TENANT_LEN)) :
 			 errmsg("role \"%s\" may not %s without a tenant",
 					GetUserNameFromId(limit.user_id, false), verb),
 			 limit.tenants != NIL ?

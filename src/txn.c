@@ -22,7 +22,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
-#include "mb/pg_wchar.h"
+#include "encoding.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "registry.h"
@@ -372,6 +372,11 @@ char *
 wo_txn_utf8(uint64 row, int column)
 {
 	char	   *value = wo_txn_text(row, column);
+	int			len;
+	bool		is_exact;
 
-	return value ? pg_server_to_any(value, strlen(value), PG_UTF8) : NULL;
+	if (value == NULL)
+		return NULL;
+	len = strlen(value);
+	return wo_encoding_to_utf8(value, &len, &is_exact);
 }

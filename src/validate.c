@@ -12,11 +12,11 @@
 
 #include "catalog/pg_type.h"
 #include "check.h"
+#include "encoding.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "headers.h"
 #include "keyfile.h"
-#include "mb/pg_wchar.h"
 #include "request.h"
 #include "signature.h"
 #include "text.h"
@@ -106,11 +106,14 @@ static char *
 utf8_argument(FunctionCallInfo fcinfo, int n)
 {
 	char	   *string;
+	int			len;
+	bool		is_exact;
 
 	if (PG_ARGISNULL(n))
 		return NULL;
 	string = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	return pg_server_to_any(string, strlen(string), PG_UTF8);
+	len = strlen(string);
+	return wo_encoding_to_utf8(string, &len, &is_exact);
 }
 
 static void
@@ -320,7 +323,7 @@ wo_sql_render_request(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	build(fcinfo, &headers, &body);
 	url = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	shown_body = pg_any_to_server(body.data, body.len, PG_UTF8);
+	shown_body = wo_encoding_from_utf8(body.data);
 
 	values[0] = CStringGetTextDatum("POST");
 	values[1] = CStringGetTextDatum(url);

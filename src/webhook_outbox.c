@@ -27,6 +27,7 @@
 #include "replication/logicalworker.h"
 #include "settings.h"
 #include "tenancy.h"
+#include "text.h"
 #include "txn.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -170,6 +171,13 @@ put_launcher(ReturnSetInfo *rsinfo)
 	put_row(rsinfo, values, nulls);
 }
 
+/* What another database's dispatcher wrote is in that one's encoding. */
+static Datum
+foreign_text(const char *bytes)
+{
+	return PointerGetDatum(wo_text_from_bytes(bytes, strlen(bytes)));
+}
+
 static void
 put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
 			   const char *name)
@@ -182,8 +190,7 @@ put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
 			  database->started_at, wo_settings_want_database(name));
 	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
 	if (database->pid != 0)
-		set(values, nulls, COL_STATE, CStringGetTextDatum(database->state),
-			false);
+		set(values, nulls, COL_STATE, foreign_text(database->state), false);
 	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(database->n_in_flight),
 		false);
 	set(values, nulls, COL_DELIVERED, Int64GetDatum(database->n_delivered),
@@ -193,8 +200,8 @@ put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
 		false);
 	set(values, nulls, COL_RESTARTS,
 		Int32GetDatum(Max(database->n_starts - 1, 0)), false);
-	set(values, nulls, COL_LAST_ERROR,
-		CStringGetTextDatum(database->last_error), !has_error);
+	set(values, nulls, COL_LAST_ERROR, foreign_text(database->last_error),
+		!has_error);
 	set(values, nulls, COL_LAST_ERROR_AT,
 		TimestampTzGetDatum(database->last_error_at), !has_error);
 	put_row(rsinfo, values, nulls);

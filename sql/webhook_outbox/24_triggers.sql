@@ -101,6 +101,9 @@ BEGIN
   IF p_new.tenant = '' THEN
     v_message := 'tenant of an endpoint must not be empty';
     v_hint := 'NULL means: events of every tenant and of none.';
+  ELSIF octet_length(p_new.tenant) > 255 THEN
+    v_message := format('tenant of an endpoint is %s bytes long', octet_length(p_new.tenant));
+    v_hint := 'At most 255 bytes are allowed: no event has a longer one.';
   ELSIF NOT EXISTS (SELECT FROM webhook_outbox.tier t WHERE t.tier = p_new.tier) THEN
     v_code := 'foreign_key_violation';
     v_message := format('tier %s does not exist', p_new.tier);
@@ -185,6 +188,8 @@ BEGIN
     PERFORM webhook_outbox.check_retry_schedule(NEW.retry_schedule);
   END IF;
   PERFORM webhook_outbox.check_endpoint(NEW);
+  -- events are compared in UTF-8: fails if the tenant has no equivalent there
+  PERFORM convert_to(NEW.tenant, 'UTF8');
 
   IF NEW.enabled THEN
     NEW.disabled_reason := NULL;
