@@ -184,6 +184,8 @@ BEGIN
   ELSIF p_from > now() THEN
     v_message := format('the time from %s to %s has not begun', p_from, p_to);
     v_hint := 'Give a start in the past.';
+  ELSIF extract(epoch FROM p_to) - extract(epoch FROM p_from) > 31557600000 THEN
+    v_message := format('the time from %s to %s is longer than 1000 years', p_from, p_to);
   ELSE
     RETURN;
   END IF;

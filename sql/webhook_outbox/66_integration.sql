@@ -32,8 +32,9 @@ BEGIN
   END IF;
   RETURN ARRAY(SELECT DISTINCT left(k, 64) FROM json_object_keys(p_payload) k ORDER BY 1 LIMIT 100);
 EXCEPTION
-  -- json keeps escapes that are no characters (\u0000, half a surrogate pair), and only stumbles over them here
-  WHEN data_exception THEN
+  -- json keeps escapes that are no characters (\u0000, half a surrogate pair), and only stumbles over them here; what was
+  -- nested as deep as its publisher's stack let it is too deep for a process that has less of that left
+  WHEN data_exception OR statement_too_complex THEN
     RETURN '{}';
 END
 $$;

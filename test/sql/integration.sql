@@ -86,6 +86,11 @@ SELECT max(sampled), count(*) FROM event_shape WHERE event_type ~ '^type\.';
 INSERT INTO event (type, payload) SELECT 'type.one', '{}' FROM generate_series(1, 3000) i;
 SELECT sample_events();
 SELECT sampled FROM event_shape WHERE event_type = 'type.one';
+-- as deeply nested as its publisher's stack allowed, which is more than the one that looks has
+CREATE TEMP TABLE deep AS SELECT (repeat('{"a":', 3000) || '1' || repeat('}', 3000))::json AS payload;
+SET max_stack_depth = '100kB';
+SELECT payload_keys(payload) FROM deep;
+RESET max_stack_depth;
 -- a step of maintain()
 SELECT function FROM maintenance_step WHERE step = 'samples';
 DROP EXTENSION webhook_outbox;

@@ -91,6 +91,7 @@ SELECT function FROM maintenance_step WHERE step = 'counters';
 -- signal_history: the same over time
 SELECT signal_history('2026-01-02', '2026-01-01');
 SELECT signal_history(NULL);
+SELECT signal_history('4714-11-24 BC', '294276-01-01');
 SELECT signal_history(now() - interval '1 h', step => '-1 s');
 SELECT signal_history(now() - interval '1 h', step => '1 month');
 SELECT signal_history(now() - interval '1 h', endpoint => 'nobody');
