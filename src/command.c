@@ -24,6 +24,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#define MAX_DEFERRED		1000
+
 static MemoryContext command_context;
 static List *deferred = NIL;	/* of WoCommand * */
 
@@ -187,6 +189,21 @@ wo_command_apply(WoCommand **sends, int n_sends, WoCommand **cancels,
 		cancel(cancels, n_cancels);
 	arg = command_ids(done, n_done);
 	wo_txn_execute(&delete_commands, &arg, NULL);
+}
+
+/*
+ * Returns how many commands may be read now.  Each read steps over those that
+ * are deferred, one by one, and so does each event that is read; so there are
+ * not many of them.  When there are, reading goes on once half of them have
+ * been recalled, not for each one.  Others wait meanwhile, for as long as it
+ * takes to read some hundred events.
+ */
+int
+wo_command_room(void)
+{
+	int			room = MAX_DEFERRED - list_length(deferred);
+
+	return room >= MAX_DEFERRED / 2 ? room : 0;
 }
 
 /* Remembers a command whose event the reader has not reached. */

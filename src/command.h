@@ -25,6 +25,7 @@ typedef struct WoCommand
 } WoCommand;
 
 extern void wo_command_create(MemoryContext context);
+extern int	wo_command_room(void);
 extern int	wo_command_read(WoCommand *commands, int limit);
 extern void wo_command_apply(WoCommand **sends, int n_sends,
 							 WoCommand **cancels, int n_cancels,

@@ -19,7 +19,6 @@
 #include "txn.h"
 #include "utils/memutils.h"
 
-#define COMMANDS_AT_ONCE	1000
 #define BURY_AT_ONCE		1000
 
 /* Lists the deliveries in memory that a cancel command is about. */
@@ -203,16 +202,20 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 static void
 read_and_obey(WoDispatcher *d)
 {
-	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
+	int			limit = wo_command_room();
+	WoCommand  *commands;
 	int			n;
 
+	if (limit == 0)
+		return;
+	commands = palloc(limit * sizeof(WoCommand));
 	/* Endpoints come along: a command may be about one that is new. */
 	wo_txn_begin("reading commands");
 	wo_intake_endpoints(d, d->reader->n_windows + 1);
-	n = wo_command_read(commands, COMMANDS_AT_ONCE);
+	n = wo_command_read(commands, limit);
 	wo_txn_commit();
 	wo_intake_follow_changes(d);
-	if (n < COMMANDS_AT_ONCE)
+	if (n < limit)
 		d->wants &= ~WO_WANT_COMMANDS;
 	if (n > 0)
 		obey(d, commands, n);
