@@ -23,9 +23,10 @@
  * stands for all that begin with it.
  */
 static const char *const owned_names[] = {
-	"connection", "content-length", "content-type", "expect", "host",
-	"http2-settings", "keep-alive", "te", "trailer", "transfer-encoding",
-	"upgrade", "user-agent", "ce-", "proxy-", "webhook-"
+	"connection", "content-encoding", "content-length", "content-range",
+	"content-type", "expect", "host", "http2-settings", "keep-alive", "te",
+	"trailer", "transfer-encoding", "upgrade", "user-agent", "ce-", "proxy-",
+	"webhook-"
 };
 
 /* What is wrong with some headers. */
@@ -51,6 +52,30 @@ is_token(const char *name, int len)
 	return len > 0;
 }
 
+static char
+folded(char c)
+{
+	return c == '_' ? '-' : pg_tolower((unsigned char) c);
+}
+
+/*
+ * Do two names agree so far?  Upper and lower case are the same, and so are _
+ * and -: many receivers have headers as variables (HTTP_X_API_KEY), where what
+ * differs in these alone is one, and the last one counts.
+ */
+bool
+wo_headers_same_name(const char *a, const char *b, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (folded(a[i]) != folded(b[i]))
+			return false;
+		if (a[i] == '\0')
+			break;
+	}
+	return true;
+}
+
 static bool
 is_owned(const char *name, int len)
 {
@@ -60,7 +85,7 @@ is_owned(const char *name, int len)
 		bool		is_family = owned_names[i][owned_len - 1] == '-';
 
 		if ((is_family ? len > owned_len : len == owned_len) &&
-			pg_strncasecmp(name, owned_names[i], owned_len) == 0)
+			wo_headers_same_name(name, owned_names[i], owned_len))
 			return true;
 	}
 	return false;

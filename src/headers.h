@@ -12,6 +12,7 @@
 
 #include "utils/jsonb.h"
 
+extern bool wo_headers_same_name(const char *a, const char *b, size_t len);
 extern const char *wo_headers_text(Jsonb *headers, bool is_event);
 extern const char *wo_headers_valid_text(Jsonb *headers);
 

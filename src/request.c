@@ -17,6 +17,7 @@
 
 #include <ctype.h>
 
+#include "headers.h"
 #include "request.h"
 
 #define DEFAULT_SOURCE		"/webhook_outbox"
@@ -373,7 +374,7 @@ has_header(const char *lines, const char *line)
 
 	while (*lines)
 	{
-		if (pg_strncasecmp(lines, line, name_len) == 0)
+		if (wo_headers_same_name(lines, line, name_len))
 			return true;
 		lines += strcspn(lines, "\n");
 		if (*lines)

@@ -13,7 +13,8 @@ create_endpoint($node, $receiver, 'well', '/well',
 $node->safe_psql(
 	'postgres', q(
 	SELECT webhook_outbox.publish('order.created', '{}',
-	  headers => '{"X-Trace": "a, b; c=\"d\"", "x-both": "event"}')));
+	  headers => '{"X-Trace": "a, b; c=\"d\"", "x-both": "event",
+	    "x_both": "event"}')));
 publish($node, 'order.created');
 $receiver->wait_for('/well', 2, 'the events arrive');
 my @requests =
@@ -24,6 +25,8 @@ my %second = %{ $requests[1]{headers} };
 is($first{authorization}, 'Bearer s3cret', 'a header of the endpoint');
 is($first{'x-trace'}, 'a, b; c="d"', 'a header of the event');
 is($first{'x-both'}, 'endpoint', "the endpoint's wins over the event's");
+ok(!exists $first{'x_both'},
+	'which one spelled with _ counts as, for many receivers take it for that');
 ok(!exists $second{'x-trace'}, 'no header of another event is sent');
 is($first{'x-empty'}, '', 'a header may be empty');
 is($first{host}, '127.0.0.1:' . $receiver->port, 'the host is right');
