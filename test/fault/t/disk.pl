@@ -55,6 +55,8 @@ sub fill_tables
 		usleep(100_000);
 	}
 	is($world->receiver->n_requests, $n_before, 'nothing is sent that cannot be recorded');
+	cmp_ok($world->receiver->stats('/delay/20/queue')->{requests}, '<', $round * $n_queued,
+		'though there is a queue of what could be');
 	is($n_states, 0, 'and worker_status goes on saying why');
 	OwnDisk::clear('table');
 	wait_until(sub { ($world->status)[0] !~ /^not sending/ }, 'with room again sending resumes');
