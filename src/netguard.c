@@ -23,6 +23,8 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "netguard.h"
 
@@ -352,6 +354,50 @@ is_unspecified_or_loopback(const Address *address)
 	return address->bytes[0] == 127 || address->bytes[0] == 0;
 }
 
+static bool
+is_same(const Address *a, const Address *b)
+{
+	return a->is_v6 == b->is_v6 && memcmp(a->bytes, b->bytes, 16) == 0;
+}
+
+/* Can a socket be bound to an address?  In doubt it can. */
+static bool
+can_bind(const Address *address)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	int			fd = socket(address->is_v6 ? AF_INET6 : AF_INET,
+							SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool		is_bound;
+
+	if (fd < 0)
+		return true;
+	memcpy(&v4.sin_addr, address->bytes, 4);
+	memcpy(&v6.sin6_addr, address->bytes, 16);
+	is_bound = bind(fd, address->is_v6 ? (struct sockaddr *) &v6 :
+					(struct sockaddr *) &v4,
+					address->is_v6 ? sizeof(v6) : sizeof(v4)) == 0;
+	close(fd);
+	return is_bound;
+}
+
+/*
+ * Does the kernel deliver to an address here, though no interface has it?  So
+ * it is with whole networks that are routed to this machine (ip route add
+ * local).  Sockets can be bound to what is local alone, unless the system lets
+ * them be bound to anything: then to an address for documentation, too.
+ */
+static bool
+is_routed_here(const Address *address)
+{
+	static const Address examples[] = {
+		{.bytes = {192, 0, 2, 1}},
+		{.bytes = {0x20, 0x01, 0x0d, 0xb8,[15] = 1},.is_v6 = true}
+	};
+
+	return can_bind(address) && !can_bind(&examples[address->is_v6]);
+}
+
 /*
  * Is this machine dialled?  Called when the port is that of the server, which
  * is so rarely that the interfaces can be looked up each time.
@@ -378,11 +424,10 @@ is_own_address(const Address *address)
 						  sizeof(struct sockaddr_in) :
 						  sizeof(struct sockaddr_in6)))
 			continue;
-		is_own = own.is_v6 == address->is_v6 &&
-			memcmp(own.bytes, address->bytes, 16) == 0;
+		is_own = is_same(&own, address);
 	}
 	freeifaddrs(interfaces);
-	return is_own;
+	return is_own || is_routed_here(address);
 }
 
 /* Is there an entry that contains an address, and lies within a range? */

@@ -6,7 +6,7 @@ use strict;
 use warnings FATAL => 'all';
 use IO::Socket::IP;
 use Test::More;
-use OwnNetwork qw(1.2.3.4 10.1.2.3 fd00::1 169.254.169.254);
+use OwnNetwork qw(1.2.3.4 10.1.2.3 fd00::1 169.254.169.254 1.2.5.1/24);
 use WebhookOutbox;
 
 my ($public, $private, $private_v6) = qw(1.2.3.4 10.1.2.3 fd00::1);
@@ -100,6 +100,14 @@ make_endpoint('own', "https://public.test:${\ $node->port }/",
 is( end_of(publish($node, 'own'), 'own'),
 	'blocked, not permitted: port of this PostgreSQL server',
 	"the server's own port is refused on each of its addresses");
+is( sql_value(
+		$node, "SELECT webhook_outbox.judge_address('1.2.5.77', ${\ $node->port })"),
+	'port of this PostgreSQL server',
+	'and on one that no interface has, but is routed to this machine');
+is( sql_value(
+		$node, "SELECT webhook_outbox.judge_address('1.2.6.77', ${\ $node->port })"),
+	'',
+	"that port of another machine is open");
 
 # Without allow_http a name may be spoken to by http where its network is
 # listed, and that is seen when it is dialled.
