@@ -28,6 +28,7 @@
 
 #define N_RENDERED		4		/* columns of render_request */
 #define MAX_SHOWN		300		/* bytes of a pattern in a message */
+#define MAX_PATTERNS	1000	/* of one endpoint */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_headers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_check_event_types);
@@ -84,6 +85,13 @@ wo_sql_check_event_types(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("there is no pattern of event types"),
 				 errhint("Use {*} for all types; to stop deliveries for a while, set enabled to false.")));
+	/* an event of a type not met before is compared with each of them */
+	if (n > MAX_PATTERNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are %d patterns of event types", n),
+				 errhint("At most %d are allowed; a pattern like order.* stands for many types.",
+						 MAX_PATTERNS)));
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])

@@ -50,6 +50,8 @@ SELECT r.* FROM jsonb_array_elements('[{"tenant": ""}, {"tier": 7}, {"body_forma
 SELECT s AS retry_schedule, r.* FROM jsonb_array_elements('[[], ["-1 s"], ["1 s", null], ["1 year 1 day"], ["1 year", "0"]]') s,
   pg_temp.refused(jsonb_build_object('retry_schedule', s)) r;
 SELECT r.* FROM pg_temp.refused(jsonb_build_object('retry_schedule', array_fill('1 s'::text, '{101}'))) r;
+SELECT r.* FROM pg_temp.refused(jsonb_build_object('event_types', array_fill('a.b'::text, '{1001}'))) r;
+SELECT r.* FROM pg_temp.refused(jsonb_build_object('tenant', repeat('x', 256))) r;
 
 SELECT h AS headers, r.* FROM jsonb_array_elements('[[], {"X Y": "1"}, {"X-A": null}, {"X-A": "a\u000ab"}, {"Host": "x"},
   {"Transfer-Encoding": "chunked"}, {"webhook-signature": "v1,"}, {"Authorization": "Basic YTpi", "X-Key": ""}]') h,
