@@ -120,6 +120,7 @@ BEGIN
     ORDER BY s.event_id, s.endpoint_id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
 
+  -- not what was given up a moment ago
   SELECT count(*) INTO v_left FROM webhook_outbox.dead_letter l
   WHERE (v_endpoint_id IS NULL OR l.endpoint_id = v_endpoint_id)
     AND (redeliver_dead_letters.type IS NULL
@@ -129,7 +130,9 @@ BEGIN
     AND (redeliver_dead_letters.tenant IS NULL OR l.tenant = redeliver_dead_letters.tenant)
     AND (redeliver_dead_letters.tier IS NULL
          OR EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id
-                      AND p.tier = redeliver_dead_letters.tier));
+                      AND p.tier = redeliver_dead_letters.tier))
+    AND NOT (EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id)
+             AND EXISTS (SELECT FROM webhook_outbox.event e WHERE e.id = l.event_id));
   IF v_left > 0 THEN
     RAISE NOTICE USING MESSAGE = format('not sent again, for the endpoint was deleted or the event is lost: %s', v_left),
       HINT = 'webhook_outbox.discard_dead_letters() removes such dead letters.';
@@ -142,6 +145,29 @@ COMMENT ON FUNCTION webhook_outbox.redeliver_dead_letters(text, text, timestampt
   'sends dead letters again and returns how many: of an endpoint, of a type (order.created or order.*), given up at since or '
   'later and before until (dead_letter.created_at), at most max_per_second, of the endpoints of a tier, of a tenant; all '
   'filters may be left out';
+
+CREATE FUNCTION webhook_outbox.discard(event_id uuid, endpoint text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- a deleted endpoint goes by the name that it had
+  DELETE FROM webhook_outbox.dead_letter l
+  WHERE l.event_id = discard.event_id
+    AND CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id)
+             THEN l.endpoint_id = (SELECT p.endpoint_id FROM webhook_outbox.endpoint p WHERE p.name = discard.endpoint)
+             ELSE l.endpoint_name = discard.endpoint END;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'no_data_found',
+      MESSAGE = format('event %s is no dead letter of endpoint %s', coalesce(event_id::text, 'NULL'),
+                       coalesce('"' || endpoint || '"', 'NULL')),
+      HINT = CASE WHEN event_id IS NOT NULL
+                  THEN format('SELECT webhook_outbox.explain_event(%L) says what became of it.', event_id)
+                  ELSE 'The table webhook_outbox.dead_letter lists them.' END;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.discard(uuid, text) IS
+  'removes the dead letter of an event and an endpoint, which may be deleted, for good; fails when there is none';
 
 CREATE FUNCTION webhook_outbox.discard_dead_letters(
   endpoint text        DEFAULT NULL,

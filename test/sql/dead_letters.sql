@@ -52,6 +52,11 @@ SELECT webhook_outbox.redeliver_dead_letters('billing', type => 'order.*', since
 TABLE asked;
 ROLLBACK TO s;
 SELECT webhook_outbox.redeliver_dead_letters(type => 'user.*'), webhook_outbox.redeliver_dead_letters('crm');
+SELECT webhook_outbox.discard(:'first', 'billing');
+TABLE letters;
+SELECT webhook_outbox.discard(:'first', 'gone');
+TABLE letters;
+ROLLBACK TO s;
 SELECT webhook_outbox.discard_dead_letters('gone');
 SELECT webhook_outbox.discard_dead_letters(until => now() - interval '36 h');
 TABLE letters;
@@ -70,6 +75,8 @@ SELECT webhook_outbox.redeliver_dead_letters(type => 'order.*.paid');
 SELECT webhook_outbox.redeliver_dead_letters(max_per_second => 0);
 SELECT webhook_outbox.redeliver_dead_letters(since => '2020-01-02 00:00 UTC', until => '2020-01-01 00:00 UTC');
 SELECT webhook_outbox.discard_dead_letters('nobody');
+SELECT webhook_outbox.discard('01900000-0000-7000-8000-000000000000', 'billing');
+SELECT webhook_outbox.discard(NULL, NULL);
 
 -- Replay: what matches and is not on its way; dead letters among it are sent again with it.
 INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, outcome)
