@@ -40,7 +40,7 @@ PGDLLEXPORT void wo_launcher_main(Datum main_arg);
 
 #define CYCLE_MS			10000
 
-/* A dispatcher that ended is started again after this, doubling. */
+/* A dispatcher that ended is started again after this, doubling if it failed. */
 #define FIRST_BACKOFF_US	(USECS_PER_SEC / 2)
 #define LAST_BACKOFF_US		(30 * USECS_PER_SEC)
 
@@ -142,9 +142,12 @@ has_ended(Charge *charge, WoDatabase *database, TimestampTz now)
 		return false;
 	pfree(charge->handle);
 	charge->handle = NULL;
-	charge->backoff_us = charge->backoff_us == 0 ||
-		now - charge->started_at > GOOD_RUN_US ? FIRST_BACKOFF_US :
-		Min(charge->backoff_us * 2, LAST_BACKOFF_US);
+	/* One that was told to end, or ran for long, has not failed. */
+	if (database->has_left_well || charge->backoff_us == 0 ||
+		now - charge->started_at > GOOD_RUN_US)
+		charge->backoff_us = FIRST_BACKOFF_US;
+	else
+		charge->backoff_us = Min(charge->backoff_us * 2, LAST_BACKOFF_US);
 	database->next_start_at = now + charge->backoff_us;
 	return true;
 }
@@ -175,6 +178,7 @@ start_dispatcher(Charge *charge, WoDatabase *database, TimestampTz now)
 			 "webhook_outbox dispatcher of database %u",
 			 database->database_id);
 	WO_FAULT("before_register");
+	database->has_left_well = false;	/* before it can have */
 	if (RegisterDynamicBackgroundWorker(&worker, &charge->handle))
 		charge->started_at = now;
 	else

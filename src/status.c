@@ -30,6 +30,7 @@ leave_registry(int code, Datum arg)
 {
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
 	my_database->pid = 0;
+	my_database->has_left_well = code == 0;
 	my_database->n_senders = 0;
 	my_database->n_in_flight = 0;
 	my_database->per_second = 0;

@@ -2,6 +2,7 @@
 # Plain SQL cannot show it: a process has to end with requests in flight.
 use strict;
 use warnings FATAL => 'all';
+use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookOutbox;
 
@@ -49,5 +50,36 @@ is( sql_value(
 		$node, q(SELECT count(*) FROM pg_stat_activity
 		WHERE backend_type LIKE 'webhook_outbox dispatcher%')),
 	'1', 'by one dispatcher');
+
+# To be terminated is no failure: however often, it comes back at once. Were each
+# pause twice as long as the one before, this would take minutes.
+my %seen;
+wait_until(
+	sub {
+		my $next = sql_value($node, q(SELECT pg_terminate_backend(pid), pid FROM pg_stat_activity
+			WHERE backend_type LIKE 'webhook_outbox dispatcher%'));
+		$seen{$next} = 1 if $next ne '';
+		return keys %seen >= 12;
+	},
+	'a dispatcher that is terminated again and again comes back at once');
+
+# One that fails backs off: it would fill the log.
+$log_start = -s $node->logfile;
+$node->append_conf('postgresql.conf', q(webhook_outbox.role = 'nobody_such'));
+$node->reload;
+my @failures;
+wait_until(
+	sub {
+		@failures = substr(slurp_file($node->logfile), $log_start) =~
+		  /:(\d\d:\d\d\.\d+) UTC \[\d+\] ERROR: .*role "nobody_such" does not exist/g;
+		return @failures >= 5;
+	},
+	'a dispatcher that fails is started again');
+my ($before, $after) = map { my ($min, $s) = split /:/; $min * 60 + $s } @failures[ 3, 4 ];
+cmp_ok(($after - $before + 3600) % 3600, '>=', 3, 'later each time');
+$node->append_conf('postgresql.conf', q(webhook_outbox.role = ''));
+$node->reload;
+publish($node, 'order.created');
+$receiver->wait_for('/delay/3', $n + 2, 'when nothing fails any more it delivers');
 
 finish($node, $receiver);
