@@ -40,7 +40,7 @@ PGDLLEXPORT void wo_launcher_main(Datum main_arg);
 
 #define CYCLE_MS			10000
 
-/* A dispatcher that ended is started again after this, doubling if it failed. */
+/* One that ended is started again after this, doubling while it fails. */
 #define FIRST_BACKOFF_US	(USECS_PER_SEC / 2)
 #define LAST_BACKOFF_US		(30 * USECS_PER_SEC)
 
