@@ -22,6 +22,7 @@
 #include "senders.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -65,6 +66,7 @@ static Sender senders[WO_MAX_SENDERS];
 static int	n_senders = 0;		/* wanted */
 static WoDatabase *my_database;
 static bool is_changed = false; /* a state, since it was asked for */
+static bool is_short = false;	/* the last one could not be started */
 
 /* Called once, when the dispatcher starts. */
 void
@@ -110,35 +112,77 @@ register_worker(int number, Sender *sender)
 	return RegisterDynamicBackgroundWorker(&worker, &sender->handle);
 }
 
-/* SENDER_NONE to SENDER_STARTING, or stays when no worker slot is free. */
+/*
+ * Tells why no sender can be started, the log once: it will be tried again.
+ */
+static void
+complain(const char *error, const char *hint)
+{
+	if (!is_short)
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhook_outbox cannot start a sender: %s", error),
+				 errhint("%s", hint)));
+	is_short = true;
+}
+
+/* Makes a channel; NULL when there is no shared memory for it. */
+static WoChannel *
+try_channel(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	WoChannel  *volatile channel = NULL;
+
+	PG_TRY();
+	{
+		channel = wo_channel_create();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_DISK_FULL &&
+			error->sqlerrcode != ERRCODE_OUT_OF_MEMORY &&
+			error->sqlerrcode != ERRCODE_INSUFFICIENT_RESOURCES)
+			PG_RE_THROW();
+		FlushErrorState();
+		wo_registry_set_error(my_database, error->message);
+		complain(error->message,
+				 "It takes 2 MB of shared memory, in /dev/shm as a rule: make room there. It is tried again by itself.");
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return channel;
+}
+
+/* SENDER_NONE to SENDER_STARTING, or stays when there is something short. */
 static void
 start_sender(int number, int64 now)
 {
-	static bool is_told = false;
 	Sender	   *sender = &senders[number];
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
 	Assert(sender->state == SENDER_NONE);
 	/* not again at once, should there be no memory for a channel or no slot */
 	sender->next_start_at = now + LAST_BACKOFF_US / 10;
-	sender->channel = wo_channel_create();
-	if (register_worker(number, sender))
+	sender->channel = try_channel();
+	if (sender->channel != NULL && register_worker(number, sender))
 	{
 		enter(sender, SENDER_STARTING);
-		is_told = false;
+		is_short = false;
 	}
-	else
+	else if (sender->channel != NULL)
 	{
 		wo_channel_destroy(sender->channel);
 		sender->channel = NULL;
 		wo_registry_set_error(my_database,
 							  "no worker slot is free for a sender: raise max_worker_processes");
-		if (!is_told)
-			ereport(WARNING,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("webhook_outbox cannot start a sender: no worker slot is free"),
-					 errhint("Raise max_worker_processes and restart the server.")));
-		is_told = true;
+		complain("no worker slot is free",
+				 "Raise max_worker_processes and restart the server.");
 	}
 	MemoryContextSwitchTo(caller);
 }
@@ -400,8 +444,8 @@ void
 wo_senders_bury(int number)
 {
 	Sender	   *sender = &senders[number];
-	bool		was_wanted = !sender->is_stopping ||
-	wo_channel_is_leaving(sender->channel);
+	bool		was_told = wo_channel_is_leaving(sender->channel);
+	bool		was_wanted = !sender->is_stopping || was_told;
 	ListCell   *cell;
 
 	Assert(sender->state == SENDER_DEAD);
@@ -411,8 +455,9 @@ wo_senders_bury(int number)
 	sender->handle = NULL;
 	sender->n_in_flight = 0;
 	sender->is_stopping = false;
-	sender->backoff_us = sender->backoff_us == 0 ? FIRST_BACKOFF_US :
-		Min(sender->backoff_us * 2, LAST_BACKOFF_US);
+	/* an end by SIGTERM is no failure */
+	sender->backoff_us = sender->backoff_us == 0 || was_told ?
+		FIRST_BACKOFF_US : Min(sender->backoff_us * 2, LAST_BACKOFF_US);
 	sender->next_start_at = wo_clock_monotonic() +
 		(was_wanted ? sender->backoff_us : 0);
 	enter(sender, SENDER_NONE);
@@ -428,6 +473,13 @@ wo_senders_stop(void)
 {
 	for (int i = 0; i < WO_MAX_SENDERS; i++)
 		order_stop(&senders[i]);
+}
+
+/* Is there none, and none to be had? */
+bool
+wo_senders_are_short(void)
+{
+	return is_short && wo_senders_n_live() == 0;
 }
 
 /* How many senders are starting or running. */

@@ -88,6 +88,8 @@ state_name(const WoDispatcher *d)
 		return "not sending: this database is a copy, see resume_delivery()";
 	if (!wo_enabled)
 		return "not sending: webhook_outbox.enabled is off";
+	if (wo_senders_are_short())
+		return "not sending: no sender can be started: see last_error";
 	if (d->n_held_endpoints > 0)
 		return is_idle(d) ?
 			"idle, with endpoints whose secrets do not open: see last_error" :

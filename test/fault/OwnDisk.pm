@@ -4,6 +4,8 @@
 #   use Fault;
 #   OwnDisk::folder('table'); OwnDisk::fill('table'); OwnDisk::clear('table');
 #
+# A name that is a path, as /dev/shm, is that place itself.
+#
 # The first line starts the scenario again, in user and mount namespaces where each
 # of these names is a file system in memory of that size. It comes before modules
 # that redirect output. Neither root nor a real disk is needed, but a kernel that
@@ -24,8 +26,11 @@ set -e
 uid=$1 dir=$2 perl=$3 test=$4
 shift 4
 for disk in "$@"; do
-	mkdir -p "$dir/${disk%=*}"
-	mount -t tmpfs -o "size=${disk#*=},mode=0777" tmpfs "$dir/${disk%=*}"
+	case $disk in
+		/*) place=${disk%=*} ;;
+		*) place=$dir/${disk%=*} && mkdir -p "$place" ;;
+	esac
+	mount -t tmpfs -o "size=${disk#*=},mode=0777" tmpfs "$place"
 done
 if [ "$test" = try ]; then
 	exec unshare --user --map-user="$uid" true
@@ -58,7 +63,7 @@ sub folder
 {
 	my ($name) = @_;
 
-	return "$ENV{WO_OWN_DISK}/$name";
+	return $name =~ m{^/} ? $name : "$ENV{WO_OWN_DISK}/$name";
 }
 
 # Leaves no byte free.

@@ -35,6 +35,16 @@ $receiver->wait_for('/delay/5', 500, 'all events arrive');
 $receiver->wait_for('/hold', 500, 'also those that it held');
 all_delivered($node, 'and are recorded');
 
+# Were each pause before the next start twice as long, this would take minutes.
+my %seen;
+wait_until(
+	sub {
+		my ($pid) = split /\n/, sql_value($node, $senders);
+		$seen{$pid} = kill 'TERM', $pid if $pid && !$seen{$pid};
+		return keys %seen >= 32;
+	},
+	'senders that are terminated again and again come back at once');
+
 # a process that dies by a signal takes the server through crash recovery
 $node->safe_psql(
 	'postgres', q(
