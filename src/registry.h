@@ -68,7 +68,7 @@ typedef struct WoDatabase
 	int			n_starts;		/* dispatchers started here */
 	TimestampTz started_at;		/* of the dispatcher; valid while pid != 0 */
 	TimestampTz next_start_at;	/* launcher: not before then */
-	bool		has_left_well;	/* the last dispatcher, by order and no error */
+	bool		has_left_well;	/* the last dispatcher, without an error */
 	TimestampTz held_until;		/* DDL needs the database to itself */
 	int			maintainer_pid; /* worker that runs maintain(); 0: none */
 	char		maintenance_error[WO_ERROR_LEN];	/* "": the last one ran */
