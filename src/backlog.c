@@ -213,7 +213,8 @@ origin_of(uint64 row)
 	return strcmp(origin, "replay") == 0 ? "replay" : "event";
 }
 
-static void
+/* Returns how many bytes its event takes. */
+static Size
 take_row(WoEndpoint *endpoint, WoLaneKind kind, uint64 row, TimestampTz due_at)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -225,6 +226,7 @@ take_row(WoEndpoint *endpoint, WoLaneKind kind, uint64 row, TimestampTz due_at)
 	MemoryContextSwitchTo(backlog_context);
 	delivery = wo_delivery_create(endpoint, log);
 	MemoryContextSwitchTo(caller);
+	wo_log_event_leave_window(log);
 	delivery->is_retry = (kind == WO_LANE_RETRY);
 	delivery->n_attempts = DatumGetInt32(wo_txn_value(row, COL_ATTEMPTS,
 													  &isnull));
@@ -238,6 +240,7 @@ take_row(WoEndpoint *endpoint, WoLaneKind kind, uint64 row, TimestampTz due_at)
 		delivery->due_at = due_at;
 	wo_backlog_add(delivery);
 	wo_endpoint_enqueue(endpoint, delivery);
+	return log->size;
 }
 
 static void
@@ -253,16 +256,18 @@ note_lost(const pg_uuid_t *event_id, int64 endpoint_id)
 
 /*
  * Loads at most limit rows of a lane that are due, beyond its bound, and
- * enqueues them.  Returns how many were queued; sets when the next is due.
+ * enqueues them; no more once their events have taken max_bytes.  Returns how
+ * many were queued; sets when the next is due.
  */
 int
 wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
-				int limit)
+				int limit, Size max_bytes)
 {
 	WoLane	   *lane = &endpoint->lanes[kind];
 	Datum		args[5];
 	uint64		n_rows;
 	int			n_taken = 0;
+	Size		n_bytes = 0;
 
 	args[0] = Int64GetDatum(endpoint->endpoint_id);
 	args[1] = CStringGetTextDatum(lane_state[kind]);
@@ -282,7 +287,7 @@ wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
 										 &isnull));
 
 		lane->next_due_at = due_at;
-		if (due_at > now)
+		if (due_at > now || n_bytes >= max_bytes)
 			break;
 		lane->bound_at = due_at;
 		lane->bound_id = id;
@@ -291,7 +296,7 @@ wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
 			note_lost(&id, endpoint->endpoint_id);
 		else if (!wo_backlog_find(&id, endpoint->endpoint_id))
 		{
-			take_row(endpoint, kind, row, due_at);
+			n_bytes += take_row(endpoint, kind, row, due_at);
 			n_taken++;
 		}
 		if (row == n_rows - 1 && n_rows < limit)

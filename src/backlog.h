@@ -15,7 +15,7 @@
 extern void wo_backlog_create(MemoryContext context);
 extern void wo_backlog_look(void);
 extern int	wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind,
-							TimestampTz now, int limit);
+							TimestampTz now, int limit, Size max_bytes);
 extern bool wo_backlog_has_lost(void);
 extern void wo_backlog_bury_lost(TimestampTz now);
 extern void wo_backlog_forget_lost(void);

@@ -38,7 +38,13 @@
 /* A lane is filled up to so many times what may be in flight, when low. */
 #define LOAD_FACTOR			4
 #define LOAD_AT_LEAST		256
+
+/* One load may take 1/LOAD_SHARE of the memory that is free for such rows. */
+#define LOAD_SHARE			8
+
+/* A round loads so many rows; each load costs as much as LOAD_COST of them. */
 #define LOAD_AT_ONCE		1000
+#define LOAD_COST			30
 
 /* A lane that was too full to load is looked at again after this. */
 #define LOAD_AGAIN_US		5000
@@ -470,9 +476,38 @@ wo_intake_relieve(WoDispatcher *d)
 	}
 }
 
+/* Has it nothing in memory, and is this the lane that is to go first? */
+static bool
+is_first_of_idle(const WoEndpoint *endpoint, WoLaneKind kind)
+{
+	const WoLane *other = &endpoint->lanes[1 - kind];
+
+	return endpoint->n_in_flight == 0 && other->n_queued == 0 &&
+		endpoint->lanes[kind].n_queued == 0 &&
+		endpoint->lanes[kind].next_due_at <= other->next_due_at;
+}
+
 /*
- * Loads a lane if rows are due and there is room for them; returns how many
- * were loaded.
+ * How many bytes of events may be loaded for a lane; the last one may go
+ * beyond.  What is loaded takes about as much as the window: a lane gets a
+ * share of what is free, so that some is left for the others.  Beyond that an
+ * endpoint has one delivery in memory at a time, until twice the size is used
+ * up: then only what ends makes room.
+ */
+static Size
+room_for_backlog(const WoEndpoint *endpoint, WoLaneKind kind)
+{
+	Size		size = (Size) wo_window_size * 1024;
+
+	if (wo_n_stored_bytes < size)
+		return (size - wo_n_stored_bytes) / LOAD_SHARE + 1;
+	return wo_n_stored_bytes < 2 * size &&
+		is_first_of_idle(endpoint, kind) ? 1 : 0;
+}
+
+/*
+ * Loads a lane if rows are due and there is room for them; returns what that
+ * cost, in rows.
  */
 static int
 load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
@@ -480,20 +515,23 @@ load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
 	WoLane	   *lane = &endpoint->lanes[kind];
 	int			limit = Max(endpoint->max_in_flight * LOAD_FACTOR,
 							LOAD_AT_LEAST);
-	int			n_loaded = 0;
+	Size		room = room_for_backlog(endpoint, kind);
+	int			cost = 0;
 
 	if (!endpoint->is_enabled)
 		return 0;
-	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2)
+	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2 && room > 0)
 	{
+		limit = Min(limit, 1 + room / sizeof(WoLogEvent));
 		wo_txn_begin("loading due deliveries");
-		n_loaded = wo_backlog_load(endpoint, kind, d->now, limit);
+		cost = LOAD_COST +
+			wo_backlog_load(endpoint, kind, d->now, limit, room);
 		wo_txn_commit();
 		wo_admission_make_ready(d, endpoint);
 	}
 	d->next_load_at = Min(d->next_load_at, lane->next_due_at <= d->now ?
 						  d->now + LOAD_AGAIN_US : lane->next_due_at);
-	return n_loaded;
+	return cost;
 }
 
 /* Looks at the whole backlog, unless nothing at all has happened since. */
@@ -523,16 +561,16 @@ load_lanes(WoDispatcher *d)
 	static int	first = 0;
 	List	   *endpoints = wo_router_endpoints();
 	int			n = list_length(endpoints);
-	int			n_loaded = 0;
+	int			cost = 0;
 	int			i;
 
 	d->next_load_at = d->next_look_at;
-	for (i = 0; i < n && n_loaded < LOAD_AT_ONCE; i++)
+	for (i = 0; i < n && cost < LOAD_AT_ONCE; i++)
 	{
 		WoEndpoint *endpoint = list_nth(endpoints, (first + i) % n);
 
-		n_loaded += load_lane(d, endpoint, WO_LANE_FRESH);
-		n_loaded += load_lane(d, endpoint, WO_LANE_RETRY);
+		cost += load_lane(d, endpoint, WO_LANE_FRESH);
+		cost += load_lane(d, endpoint, WO_LANE_RETRY);
 	}
 	if (i == n)
 		return;

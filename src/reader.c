@@ -519,11 +519,10 @@ wo_reader_settle(WoReader *reader)
 		dlist_delete(&log->log_node);
 		log->window->settled = log->position;
 		log->window->n_events--;
-		log->window = NULL;
 		reader->n_events--;
 		reader->n_bytes -= log->size;
 		reader->is_moved = true;
-		wo_log_event_let_go(log);
+		wo_log_event_leave_window(log);
 	}
 	drop_windows(reader);
 }

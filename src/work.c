@@ -14,6 +14,7 @@
 #include "work.h"
 
 int			wo_n_open_deliveries = 0;
+Size		wo_n_stored_bytes = 0;
 
 static void
 open_delivery(WoLogEvent *log)
@@ -59,11 +60,22 @@ wo_delivery_mark_stored(WoDelivery *delivery)
 }
 
 /* Frees the event unless somebody still needs it. */
-void
-wo_log_event_let_go(WoLogEvent *log)
+static void
+let_go(WoLogEvent *log)
 {
-	if (log->window == NULL && dlist_is_empty(&log->deliveries))
-		pfree(log);
+	if (log->window != NULL || !dlist_is_empty(&log->deliveries))
+		return;
+	wo_n_stored_bytes -= log->size;
+	pfree(log);
+}
+
+/* Says that the event is in no window, or not any more. */
+void
+wo_log_event_leave_window(WoLogEvent *log)
+{
+	log->window = NULL;
+	wo_n_stored_bytes += log->size;
+	let_go(log);
 }
 
 /* Ends a delivery that is neither queued nor in flight. */
@@ -77,5 +89,5 @@ wo_delivery_free(WoDelivery *delivery)
 		close_delivery(log);
 	dlist_delete(&delivery->event_node);
 	pfree(delivery);
-	wo_log_event_let_go(log);
+	let_go(log);
 }

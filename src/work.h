@@ -85,10 +85,13 @@ typedef struct WoRecord
 /* Deliveries in memory that only the cursor covers. */
 extern int	wo_n_open_deliveries;
 
+/* Bytes of events in memory that no window holds, but stored deliveries. */
+extern Size wo_n_stored_bytes;
+
 extern WoDelivery *wo_delivery_create(struct WoEndpoint *endpoint,
 									  WoLogEvent *log);
 extern void wo_delivery_mark_stored(WoDelivery *delivery);
 extern void wo_delivery_free(WoDelivery *delivery);
-extern void wo_log_event_let_go(WoLogEvent *log);
+extern void wo_log_event_leave_window(WoLogEvent *log);
 
 #endif							/* WO_WORK_H */
