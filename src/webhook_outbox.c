@@ -179,16 +179,15 @@ foreign_text(const char *bytes)
 }
 
 static void
-put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
-			   const char *name)
+put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database, Name name)
 {
 	Datum		values[N_COLS];
 	bool		nulls[N_COLS];
 	bool		has_error = database->last_error_at != 0;
 
 	start_row(values, nulls, "dispatcher", database->pid,
-			  database->started_at, wo_settings_want_database(name));
-	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
+			  database->started_at, wo_settings_want_database(NameStr(*name)));
+	set(values, nulls, COL_DATABASE, NameGetDatum(name), false);
 	if (database->pid != 0)
 		set(values, nulls, COL_STATE, foreign_text(database->state), false);
 	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(database->n_in_flight),
@@ -208,15 +207,15 @@ put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database,
 }
 
 static void
-put_sender(ReturnSetInfo *rsinfo, const WoSenderEntry *sender,
-		   const char *name, int number)
+put_sender(ReturnSetInfo *rsinfo, const WoSenderEntry *sender, Name name,
+		   int number)
 {
 	Datum		values[N_COLS];
 	bool		nulls[N_COLS];
 
 	start_row(values, nulls, "sender", sender->pid, sender->started_at,
-			  wo_settings_want_database(name));
-	set(values, nulls, COL_DATABASE, CStringGetDatum(name), false);
+			  wo_settings_want_database(NameStr(*name)));
+	set(values, nulls, COL_DATABASE, NameGetDatum(name), false);
 	set(values, nulls, COL_NUMBER, Int32GetDatum(number), false);
 	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(sender->n_in_flight),
 		false);
@@ -230,7 +229,8 @@ static void
 put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
 {
 	WoDatabase	copy;
-	char	   *name;
+	NameData	name;
+	char	   *found;
 	int			n_expected = wo_senders;
 
 	LWLockAcquire(wo_registry->lock, LW_SHARED);
@@ -241,12 +241,14 @@ put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
 		(!OidIsValid(copy.database_id) ||
 		 copy.presence != WO_PRESENCE_PRESENT))
 		return;
-	name = get_database_name(copy.database_id);
-	if (name == NULL)
+	found = get_database_name(copy.database_id);
+	if (found == NULL)
 		return;
-	put_dispatcher(rsinfo, &copy, name);
+	/* a value of type name has its full length, whatever stands in it */
+	namestrcpy(&name, found);
+	put_dispatcher(rsinfo, &copy, &name);
 	for (int i = 0; i < n_expected; i++)
-		put_sender(rsinfo, &copy.senders[i], name, i + 1);
+		put_sender(rsinfo, &copy.senders[i], &name, i + 1);
 }
 
 /* SQL: worker_rows().  What shared memory knows of the workers. */

@@ -93,5 +93,9 @@ FROM pg_temp.plan(format('SELECT * FROM webhook_outbox.delivery_status WHERE eve
 SELECT count(*) AS scans_of_attempt
 FROM pg_temp.plan($$SELECT event_id FROM webhook_outbox.delivery_status WHERE state = 'dead' AND endpoint_name = 'orders'$$) p
 WHERE p ~ 'delivered';
+
+-- The name of a database is no longer than it is, byte by byte.
+SELECT process, record_image_eq(ROW(database), ROW(current_database())) AS is_same
+FROM webhook_outbox.worker_status WHERE database = current_database() ORDER BY 1;
 ROLLBACK;
 DROP EXTENSION webhook_outbox;
