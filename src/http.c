@@ -6,7 +6,8 @@
  * Layer 2, used by the sender alone.  This file starts requests, moves them
  * along and tells how they ended; http_poll.c waits on sockets,
  * http_transfer.c keeps handles, http_lookup.c bounds look-ups of names,
- * http_result.c judges the end.  It relies on:
+ * http_share.c sees to shared connections, http_result.c judges the end.  It
+ * relies on:
  *
  * - A libcurl callback must not leave by longjmp, so callbacks neither palloc
  *   nor raise: they note what they saw and return.
@@ -123,6 +124,7 @@ wo_http_create(const WoHttpOptions *options)
 	dlist_init(&http->starting);
 	dlist_init(&http->finished);
 	dlist_init(&http->put_off);
+	dlist_init(&http->resent);
 	dlist_init(&http->idle);
 
 	wo_http_poll_create(http);
@@ -208,6 +210,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	}
 
 	wo_http_transfer_set_timeout(transfer, transfer->target->timeout_ms);
+	wo_http_share_choose(transfer);
 	transfer->started_ms = wo_http_poll_now();
 	transfer->waited_ms = 0;
 	transfer->is_put_off = false;
@@ -224,6 +227,10 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->was_dialled = false;
 	transfer->was_connected = false;
 	transfer->was_started = false;
+	transfer->was_asked = false;
+	transfer->was_sent = false;
+	transfer->connection = -1;
+	transfer->overdue_ms = 0;
 	wo_http_transfer_judge(transfer);
 	transfer->detail[0] = '\0';
 	dlist_push_tail(&http->starting, &transfer->node);
@@ -290,6 +297,8 @@ collect_finished(WoHttp *http)
 		curl_multi_remove_handle(http->multi, easy);
 		/* what needs no look-up any more has said so */
 		wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
+		wo_http_share_forget_resent(transfer);
+		wo_http_share_give_up(transfer);
 		n++;
 		transfer->is_put_off = is_unsent(transfer);
 		if (transfer->is_put_off)
@@ -316,6 +325,7 @@ wo_http_step(WoHttp *http)
 	n += add_starting(http);
 	n += wo_http_poll_run(http);
 	n += collect_finished(http);
+	n += wo_http_share_end_overdue(http);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 
 	if (http->failure != CURLM_OK)
@@ -384,6 +394,8 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	result->connect_ms = transfer->was_started ?
 		connect_ms(transfer->easy) : 0;
 	result->total_ms = transfer->waited_ms + total_us / 1000.0f;
+	if (transfer->overdue_ms > 0)
+		result->total_ms = transfer->overdue_ms;
 	result->retry_after_s = -1;
 	if (transfer->retry_after[0] != '\0')
 		result->retry_after_s = wo_retry_after(transfer->retry_after,

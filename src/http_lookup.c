@@ -92,6 +92,7 @@ wo_http_lookup_start(void *resolver, void *reserved, void *arg)
 	WoHttpTransfer *transfer = arg;
 	WoHttp	   *http = transfer->http;
 
+	transfer->was_asked = true;
 	/* put off before, and now resumed */
 	if (transfer->target->looking_up == transfer)
 		return 0;

@@ -101,6 +101,8 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
 		watch->wanted |= EPOLLOUT;
 
+	if (watch->wanted == 0 && watch->is_given_up)
+		(void) shutdown(fd, SHUT_RDWR);
 	if (watch->wanted == watch->registered)
 		return 0;
 	/* the next request wants an idle connection as it is now */
@@ -124,6 +126,7 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 	int			fd;
 
 	wo_http_lookup_end(transfer, WO_LOOKUP_FOUND);
+	wo_http_share_note_resent(transfer);
 	verdict = wo_netguard_judge(&transfer->http->guard, &address->addr,
 								address->addrlen, transfer->is_http);
 	if (verdict != WO_NET_PERMITTED)
@@ -152,6 +155,7 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 	}
 	memset(watch, 0, sizeof(WoHttpWatch));
 	watch->is_connection = true;
+	watch->connection = wo_http_share_number(transfer->easy);
 	return fd;
 }
 
@@ -185,7 +189,10 @@ wo_http_poll_recheck(void *arg, char *address, char *local_address, int port,
 									(struct sockaddr *) &v6, sizeof(v6),
 									transfer->is_http);
 	if (verdict == WO_NET_PERMITTED)
+	{
+		wo_http_share_note_use(transfer);
 		return CURL_PREREQFUNC_OK;
+	}
 	transfer->verdict = verdict;
 	return CURL_PREREQFUNC_ABORT;
 }
@@ -325,7 +332,10 @@ int
 wo_http_timeout_ms(WoHttp *http)
 {
 	int64		deadline_ms = http->deadline_ms;
+	int64		overdue_ms = wo_http_share_deadline(http);
 
+	if (overdue_ms >= 0 && (deadline_ms < 0 || deadline_ms > overdue_ms))
+		deadline_ms = overdue_ms;
 	if (!dlist_is_empty(&http->put_off) &&
 		(deadline_ms < 0 || deadline_ms > http->resume_ms))
 		deadline_ms = http->resume_ms;

@@ -28,6 +28,8 @@ typedef struct WoHttpWatch
 	uint8		wanted;			/* likewise; 0: idle */
 	bool		is_connection;	/* opened by wo_http_poll_open, so that its
 								 * closing is seen too */
+	bool		is_given_up;	/* to be closed when no request uses it */
+	int64		connection;		/* libcurl's number of it; -1: unknown */
 } WoHttpWatch;
 
 /* How the last look-up of a target's name ended. */
@@ -50,6 +52,7 @@ struct WoHttp
 	dlist_head	starting;		/* Transfers to be added in the next step */
 	dlist_head	finished;		/* Transfers to be told of */
 	dlist_head	put_off;		/* Transfers that wait for a look-up */
+	dlist_head	resent;			/* Transfers that libcurl sends again */
 	int64		resume_ms;		/* when to see to them again */
 	int			n_lookups;		/* under way and wanted */
 	bool		lacks_files;	/* there was none for a connection */
@@ -76,6 +79,8 @@ struct WoHttpTarget
 	bool		is_http2;
 	bool		is_dropped;		/* freed with its last transfer */
 	int			n_transfers;
+	int			given_up_fd;	/* of the connection given up last ... */
+	int64		given_up;		/* ... and its number; -1: none */
 	struct WoHttpTransfer *looking_up;	/* has its name looked up; or NULL */
 	WoHttpLookup last_lookup;
 	dlist_head	idle;			/* Transfers, the most recently used first */
@@ -88,7 +93,8 @@ typedef struct WoHttpTransfer
 	WoHttp	   *http;
 	WoHttpTarget *target;
 	CURL	   *easy;
-	dlist_node	node;			/* in starting, finished or idle of WoHttp */
+	dlist_node	node;			/* in starting, put_off, resent, finished or
+								 * idle of WoHttp; else with libcurl */
 	dlist_node	target_node;	/* in idle of target, when idle */
 	struct curl_slist *lines;	/* nodes over request.headers */
 	int			max_lines;
@@ -96,6 +102,7 @@ typedef struct WoHttpTransfer
 	const char *set_body;		/* the address that libcurl has ... */
 	int			set_body_len;	/* ... and the length */
 	int			set_timeout_ms; /* likewise */
+	bool		set_fresh;		/* likewise: on a connection of its own */
 	int64		started_ms;		/* when it was to be sent */
 	int			waited_ms;		/* of that, before its name was looked up */
 	bool		is_put_off;		/* waits for that, in put_off, or did so in
@@ -117,6 +124,11 @@ typedef struct WoHttpTransfer
 	bool		was_dialled;	/* netguard permitted an address */
 	bool		was_connected;	/* by TCP, when TLS was to follow */
 	bool		was_started;	/* libcurl got it */
+	bool		was_asked;		/* its name was looked up, or that began */
+	bool		was_sent;		/* on a connection ... */
+	bool		is_resent;		/* ... and on another one; in resent */
+	int64		connection;		/* libcurl's number of it; -1: unknown */
+	int			overdue_ms;		/* ended here, after so long; 0: by libcurl */
 	bool		is_http;		/* what is dialled gets plain http */
 	bool		is_proxied;		/* what is dialled is a proxy */
 	WoNetVerdict verdict;		/* why an address was refused, if one was */
@@ -137,6 +149,17 @@ extern int	wo_http_poll_recheck(void *arg, char *address, char *local_address,
 								 int port, int local_port);
 extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
 extern void wo_http_poll_close_idle(WoHttp *http);
+
+/* http_share.c */
+extern bool wo_http_share_is_possible(const WoHttpTransfer *transfer);
+extern int64 wo_http_share_number(CURL *easy);
+extern void wo_http_share_note_use(WoHttpTransfer *transfer);
+extern void wo_http_share_choose(WoHttpTransfer *transfer);
+extern void wo_http_share_give_up(WoHttpTransfer *transfer);
+extern void wo_http_share_note_resent(WoHttpTransfer *transfer);
+extern void wo_http_share_forget_resent(WoHttpTransfer *transfer);
+extern int	wo_http_share_end_overdue(WoHttp *http);
+extern int64 wo_http_share_deadline(WoHttp *http);
 
 /* http_lookup.c */
 extern void wo_http_lookup_init(void);

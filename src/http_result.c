@@ -16,6 +16,9 @@
 #define CUT_OFF		"connection was closed before the answer was complete"
 #define CODED	"answer has a transfer coding that was not asked for"
 
+/* How libcurl's words begin when it gives up sending a request again. */
+#define DIED	"Connection died, tried"
+
 /* CURLE_TOO_LARGE of libcurl 8.6 on */
 #define TOO_LARGE	((CURLcode) 100)
 
@@ -115,8 +118,10 @@ judge_answer(WoHttpTransfer *transfer, long status)
 
 /*
  * Say how far a request came that ran out of time.  libcurl leaves the times
- * of phases that were not reached at zero.  A name that does not resolve is a
- * DNS error whether the resolver gives up first or we do.
+ * of phases that were not reached at zero, and of those too that a request on
+ * a connection of others, or one that waits for such a connection, has none
+ * of.  A name that does not resolve is a DNS error whether the resolver gives
+ * up first or we do.
  */
 static WoOutcome
 judge_timeout(WoHttpTransfer *transfer)
@@ -127,6 +132,7 @@ judge_timeout(WoHttpTransfer *transfer)
 	curl_off_t	answered = 0;
 	curl_off_t	total = 0;
 	long		n_sent = 0;
+	WoOutcome	outcome = WO_TIMEOUT;
 	const char *what;
 
 	curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
@@ -138,19 +144,24 @@ judge_timeout(WoHttpTransfer *transfer)
 	/* libcurl 8.22 gives the last phases a time though nothing was sent */
 	if (n_sent == 0)
 		sent = answered = 0;
+	if (transfer->overdue_ms > 0)
+		total = transfer->overdue_ms * INT64CONST(1000);
 	if (answered > 0)
 		what = "answer was not complete";
 	else if (sent > 0)
 		what = "no answer";
 	else if (transfer->was_connected)
 		what = "TLS handshake was not complete";
-	else if (resolved > 0)
+	else if (resolved > 0 || !transfer->was_asked)
 		what = "connection was not complete";
 	else
+	{
 		what = "host name was not resolved";
+		outcome = WO_DNS_ERROR;
+	}
 	snprintf(transfer->error, sizeof(transfer->error), "%s after %.1f s",
 			 what, total / 1e6);
-	return resolved > 0 ? WO_TIMEOUT : WO_DNS_ERROR;
+	return outcome;
 }
 
 static WoOutcome
@@ -162,6 +173,11 @@ judge_failure(WoHttpTransfer *transfer)
 	long		os_errno = 0;
 	const char *addition = "";
 
+	/* over HTTP/2 it often reads when it would send */
+	if (transfer->code == CURLE_SEND_ERROR &&
+		(transfer->n_head > 0 ||
+		 (wo_http_share_is_possible(transfer) && transfer->was_sent)))
+		transfer->code = CURLE_RECV_ERROR;
 	for (int i = 0; i < lengthof(meanings); i++)
 	{
 		if (meanings[i].code == transfer->code)
@@ -176,6 +192,9 @@ judge_failure(WoHttpTransfer *transfer)
 
 	snprintf(transfer->error, sizeof(transfer->error), "%s%s%s",
 			 meaning->text, addition[0] ? ": " : "", addition);
+	/* it sent it again and again, as nothing of it was processed */
+	if (strncmp(transfer->detail, DIED, strlen(DIED)) == 0)
+		say(transfer, "request was refused, or its connection closed, several times in a row");
 	make_printable(transfer->error);
 	return meaning->outcome;
 }

@@ -37,6 +37,7 @@ wo_http_add_target(WoHttp *http, const WoTarget *source)
 	target->ca_pem = source->ca_pem ? pstrdup(source->ca_pem) : NULL;
 	target->proxy = source->proxy ? pstrdup(source->proxy) : NULL;
 	target->judged_setup = -1;
+	target->given_up = -1;
 	target->timeout_ms = source->timeout_ms;
 	target->is_http2 = source->is_http2;
 	dlist_init(&target->idle);

@@ -22,9 +22,8 @@ my $here = dirname(__FILE__);
 
 # Parts of the product that need no server. A target links what it calls.
 my @product = qw(backoff base64 channel check endpoint headers histogram http
-  http_lookup http_poll
-  http_result http_transfer netguard outcome request retry_after seal signature
-  snapshot text url uuidv7);
+  http_lookup http_poll http_result http_share http_transfer netguard outcome
+  request retry_after seal signature snapshot text url uuidv7);
 my @support = qw(jsonb lines queue shim);
 
 my $sanitizers = "address,undefined";

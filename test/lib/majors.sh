@@ -23,7 +23,7 @@
 
 # SQL, then delivery, crashes, copies, rings, metrics, dumps and hooks
 # shellcheck disable=SC2034 # used by check.sh
-WO_MAJORS_SOME=(regress isolation test/t/{001,003,010,020,033,041,042,043,046,048,049,051,052,054,055,057,059,070,080,083,084,092}_*.pl)
+WO_MAJORS_SOME=(regress isolation test/t/{001,003,010,020,033,041,042,043,046,048,049,051,052,054,055,057,059,070,080,083,084,092,098}_*.pl)
 
 # The Debian release whose packages are of this major.
 wo_release_of() {
@@ -87,7 +87,7 @@ wo_make_root() {
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--include="postgresql-$major,postgresql-$major-cron,make,gcc,libc6-dev" \
 		--include=libcurl4-openssl-dev,libssl-dev,openssl,ca-certificates,iproute2 \
-		--include=libipc-run-perl,libio-socket-ssl-perl \
+		--include=libipc-run-perl,libio-socket-ssl-perl,python3-h2 \
 		--customize-hook="$(wo_unpack_hook libpq-dev "postgresql-server-dev-$major")" \
 		${old:+--customize-hook="$old"} \
 		--customize-hook="$close" \

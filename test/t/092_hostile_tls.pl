@@ -1,6 +1,5 @@
 # A receiver that cannot prove who it is, or does not finish its handshake, gets
-# no event, and the attempt says why; an HTTP/2 receiver that turns requests
-# away ends them in time.
+# no event, and the attempt says why.
 # Plain SQL cannot show it: it takes receivers with bad certificates.
 use strict;
 use warnings FATAL => 'all';
@@ -51,9 +50,7 @@ my %kind = (
 	tls_1_1 => "tls:$good:TLSv1_1",
 	no_tls => 'plain',
 	no_handshake => 'silent',
-	reset => 'rst',
-	goaway => "h2:$good:goaway",
-	refused => "h2:$good:refuse");
+	reset => 'rst');
 my $hostile = start_hostile(values %kind);
 my $node = start_node();
 
@@ -94,23 +91,5 @@ add_hostile($node, 'unknown_ca', url_of('good', '/ok'));
 publish($node, 'order.created');
 wait_for_attempts($node);
 expect_attempts($node, %expect);
-
-# ---- HTTP/2
-
-SKIP:
-{
-	add_hostile($node, $_, url_of($_, '/status/505'), @trust,
-		http_version => "'2'", event_types => "'{h2}'")
-	  for qw(goaway refused);
-	publish($node, 'h2');
-	wait_for_attempts($node);
-	skip 'HTTP/2 is used from libcurl 8.14 on only: it is broken before', 2
-	  if sql_value($node, 'SELECT count(*) FROM webhook_outbox.attempt '
-		  . 'WHERE http_status = 505') ne '0';
-	my $text = qr/(HTTP\/2 error|request could not be sent|answer could not be read).*/;
-	expect_attempts($node,
-		goaway => [ 'protocol_error', '', $text ],
-		refused => [ 'protocol_error', '', $text ]);
-}
 
 finish($node);

@@ -61,7 +61,7 @@ sub port { return $_[0]{port}{ $_[1] }; }
 sub url
 {
 	my ($self, $kind, $path, $host) = @_;
-	my $scheme = $kind =~ /^(tls|h2)/ ? 'https' : 'http';
+	my $scheme = $kind =~ /^tls/ ? 'https' : 'http';
 
 	return sprintf '%s://%s:%d%s', $scheme, $host // '127.0.0.1',
 	  $self->port($kind), $path // '/';

@@ -8,8 +8,6 @@
 # their order, and ends when its standard input does. KIND is
 #   plain                     HTTP, as the request's path says
 #   tls:CERT:KEY[:VERSION]    the same over TLS; VERSION as IO::Socket::SSL's
-#   h2:CERT:KEY:ACT           HTTP/2; ACT goaway or refuse answers a request;
-#                             HTTP/1.1 as tls with a client that knows no more
 #   silent                    accepts, and never says a word
 #   rst                       accepts, and resets at once
 #   full                      never accepts: a connection hangs half open, as
@@ -247,51 +245,9 @@ sub start_tls
 		SSL_cert_file => $cert, SSL_key_file => $key, @more);
 }
 
-# ---- HTTP/2, as far as it takes to refuse (RFC 9113, section 4)
-
-sub frame
-{
-	my ($type, $flags, $stream, $payload) = @_;
-
-	return substr(pack('N', length $payload), 1)
-	  . pack('CCN', $type, $flags, $stream)
-	  . $payload;
-}
-
-sub serve_h2
-{
-	my ($fh, $cert, $key, $act) = @_;
-	my $tls =
-	  start_tls($fh, $cert, $key, SSL_alpn_protocols => ['h2']) or return;
-	my $in = '';
-
-	return serve_http($tls) if ($tls->alpn_selected // '') ne 'h2';
-
-	out($tls, frame(4, 0, 0, ''));
-	while (sysread $tls, $in, 65536, length $in)
-	{
-		$in =~ s/^PRI \* HTTP\/2\.0\r\n\r\nSM\r\n\r\n//;
-		while (length $in >= 9
-			&& length $in >= 9 + unpack('N', "\0" . substr $in, 0, 3))
-		{
-			my $size = unpack 'N', "\0" . substr $in, 0, 3;
-			my ($type, $flags, $stream) = unpack 'CCN', substr $in, 3, 6;
-			substr $in, 0, 9 + $size, '';
-			out($tls, frame(4, 1, 0, '')) if $type == 4 && !($flags & 1);
-			next if $type != 1;
-			# RST_STREAM: REFUSED_STREAM; or GOAWAY: none was processed
-			out($tls, frame(3, 0, $stream, pack 'N', 7)) if $act eq 'refuse';
-			out($tls, frame(7, 0, 0, pack 'NN', 0, 0)) if $act eq 'goaway';
-			return if $act eq 'goaway';
-		}
-	}
-	return;
-}
-
 my %serve = (
 	plain => \&serve_http,
 	tls => \&serve_tls,
-	h2 => \&serve_h2,
 	silent => \&stay);
 
 # ---- listening
@@ -312,7 +268,7 @@ sub fill
 }
 
 # in every child it would take longer than a hasty client waits
-require IO::Socket::SSL if grep { /^(tls|h2)/ } @ARGV;
+require IO::Socket::SSL if grep { /^tls/ } @ARGV;
 
 my (@ports, @children);
 $SIG{CHLD} = 'IGNORE';
