@@ -515,12 +515,13 @@ load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
 	WoLane	   *lane = &endpoint->lanes[kind];
 	int			limit = Max(endpoint->max_in_flight * LOAD_FACTOR,
 							LOAD_AT_LEAST);
-	Size		room = room_for_backlog(endpoint, kind);
+	Size		room;
 	int			cost = 0;
 
 	if (!endpoint->is_enabled)
 		return 0;
-	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2 && room > 0)
+	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2 &&
+		(room = room_for_backlog(endpoint, kind)) > 0)
 	{
 		limit = Min(limit, 1 + room / sizeof(WoLogEvent));
 		wo_txn_begin("loading due deliveries");

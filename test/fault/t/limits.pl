@@ -14,7 +14,7 @@ use Time::HiRes qw(time usleep);
 use WebhookOutbox;
 
 my $n_rounds = fault_size(10, 1, 'ROUNDS');
-my $n_events = fault_size(3_000, 600, 'EVENTS');
+my $n_events = fault_size(1_000, 600, 'EVENTS');
 my $n_big = fault_size(1_000, 200);
 my $world = fault_world();
 my $node = $world->node;
@@ -71,7 +71,7 @@ sub lose_files
 	$world->start_producers(events => $n_events, seconds => 3);
 	wait_until(sub { n_logged($node, $words) > $n_before }, 'it finds out, and says so');
 	$world->finish_producers;
-	$world->wait_settled(60);
+	$world->wait_settled(120);    # two requests at a time, of 40 ms
 	is(sender(), $pid, 'the same sender has sent it all');
 	return;
 }
