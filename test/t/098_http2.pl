@@ -92,8 +92,10 @@ my $refused =
 my $late = qr/no answer after \d\.\d s/;
 my $half = qr/answer was not complete after \d\.\d s/;
 my $unread = qr/answer could not be read(: .+)?/;
-my $http2 = qr/HTTP\/2 error: .+/;
-my $cut = qr/$unread|connection was closed before the answer was complete/;
+my $http2 = qr/HTTP\/2 (?:error|connection failed): .+/;
+my $lost = qr/HTTP\/2 connection failed(: .+)?/;
+my $cut =
+  qr/$unread|$lost|connection was closed before the answer was complete/;
 my $big = 'answer is longer than 1 MB';
 my $head = 'head of the answer is longer than 64 kB';
 my %misdeed = (
@@ -133,7 +135,8 @@ my %misdeed = (
 	vanish => [ '/vanish/1', 'protocol_error', $cut ],
 	nonsense => [ '/nonsense/1', 'timeout|protocol_error', qr/$late|$http2/,
 		'normal', '3 s' ],
-	garbage => [ '/ok', 'protocol_error', qr/$unread|$refused/, 'garbage' ],
+	garbage => [ '/ok', 'protocol_error',
+		qr/$unread|$refused|$lost/, 'garbage' ],
 	silent => [ '/ok', 'timeout', $late, 'silent', '3 s' ],
 	hang => [ '/ok', 'timeout', qr/TLS handshake was not complete after 3\.\d s/,
 		'hang', '3 s' ],
