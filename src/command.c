@@ -195,8 +195,8 @@ wo_command_apply(WoCommand **sends, int n_sends, WoCommand **cancels,
  * Returns how many commands may be read now.  Each read steps over those that
  * are deferred, one by one, and so does each event that is read; so there are
  * not many of them.  When there are, reading goes on once half of them have
- * been recalled, not for each one.  Others wait meanwhile, for as long as it
- * takes to read some hundred events.
+ * been recalled, not for each one.  Others wait meanwhile, until the reader
+ * has come to the events of that half.
  */
 int
 wo_command_room(void)

@@ -22,8 +22,9 @@
 #include "encoding.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
-#define CHUNK		(64 * 1024) /* bytes converted at once */
+#define CHUNK		512			/* bytes converted at once */
 
 static bool
 is_ascii(const char *text, int len)
@@ -95,8 +96,10 @@ convert(const char *text, int *len, int from, int to, bool *is_exact)
 	initStringInfo(&out);
 	for (int at = 0; at < *len;)
 	{
-		int			n = append_some(&out, text + at, *len - at, from, to);
+		int			n;
 
+		CHECK_FOR_INTERRUPTS();
+		n = append_some(&out, text + at, *len - at, from, to);
 		at += n;
 		if (n > 0)
 			continue;

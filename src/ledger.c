@@ -316,8 +316,9 @@ create_attempt_slot(Relation rel)
 
 /*
  * Stores rows at the end of the leaf, and in its index.  Free space further
- * up is not used: what was recorded since some moment must lie behind what
- * was recorded before it, for readers of metrics look no further up.
+ * up is not used: what was recorded since some moment must lie on the page
+ * that was the last one then, or behind it, for readers of metrics look no
+ * further up.
  */
 static void
 append_rows(ResultRelInfo *rri, EState *estate, TupleTableSlot **slots, int n)

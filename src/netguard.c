@@ -360,8 +360,8 @@ is_same(const Address *a, const Address *b)
 	return a->is_v6 == b->is_v6 && memcmp(a->bytes, b->bytes, 16) == 0;
 }
 
-/* Can a socket be bound to an address?  In doubt it can. */
-static bool
+/* Can a socket be bound to an address?  -1: there is no socket. */
+static int
 can_bind(const Address *address)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
@@ -371,7 +371,7 @@ can_bind(const Address *address)
 	bool		is_bound;
 
 	if (fd < 0)
-		return true;
+		return -1;
 	memcpy(&v4.sin_addr, address->bytes, 4);
 	memcpy(&v6.sin6_addr, address->bytes, 16);
 	is_bound = bind(fd, address->is_v6 ? (struct sockaddr *) &v6 :
@@ -394,8 +394,11 @@ is_routed_here(const Address *address)
 		{.bytes = {192, 0, 2, 1}},
 		{.bytes = {0x20, 0x01, 0x0d, 0xb8,[15] = 1},.is_v6 = true}
 	};
+	int			here = can_bind(address);
+	int			anywhere = can_bind(&examples[address->is_v6]);
 
-	return can_bind(address) && !can_bind(&examples[address->is_v6]);
+	/* in doubt it had better not be dialled */
+	return here < 0 || anywhere < 0 || (here && !anywhere);
 }
 
 /*

@@ -98,13 +98,15 @@ refuse_label(const char *column, const char *problem, const char *hint)
 static void
 check_encoding(Datum value, const char *name)
 {
-	text	   *plain = DatumGetTextPP(value);
-	int			len = VARSIZE_ANY_EXHDR(plain);
+	text	   *plain;
+	int			len;
 	char	   *converted;
 	bool		is_exact;
 
 	if (GetDatabaseEncoding() == PG_UTF8)
 		return;
+	plain = DatumGetTextPP(value);
+	len = VARSIZE_ANY_EXHDR(plain);
 	converted = wo_encoding_to_utf8(VARDATA_ANY(plain), &len, &is_exact);
 	if (!is_exact)
 		ereport(ERROR,

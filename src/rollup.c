@@ -18,7 +18,8 @@
  *
  * Metrics never stop delivery.  What fails here is logged, the memory is
  * forgotten, and the same way leads back: the rollup is closed, and opening
- * it again writes from attempt.  If that fails too, those facts are skipped.
+ * it again writes from attempt.  If that fails too, for what will not pass,
+ * those facts are skipped.
  *
  *-------------------------------------------------------------------------
  */
@@ -179,22 +180,10 @@ wo_rollup_deadline(void)
 	return facts->minute + USECS_PER_MINUTE;
 }
 
-/* Returns the first line pointer of a block that was never used. */
-static OffsetNumber
-end_of_block(Relation rel, BlockNumber block)
-{
-	Buffer		buffer = ReadBuffer(rel, block);
-	OffsetNumber end;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	end = OffsetNumberNext(PageGetMaxOffsetNumber(BufferGetPage(buffer)));
-	UnlockReleaseBuffer(buffer);
-	return end;
-}
-
 /*
- * Finds where the next attempt will be stored: they are only ever added at
- * the end of their leaf, see ledger.c.
+ * Finds the page from which on the next attempts will be stored: they are
+ * only ever added at the end of their leaf, see ledger.c.  Not the place in
+ * it: VACUUM gives line pointers back that a rollback has left.
  */
 static void
 find_end_of_leaf(ItemPointer tid)
@@ -205,10 +194,7 @@ find_end_of_leaf(ItemPointer tid)
 								 AccessShareLock);
 	BlockNumber n_blocks = RelationGetNumberOfBlocks(rel);
 
-	if (n_blocks == 0)
-		ItemPointerSet(tid, 0, FirstOffsetNumber);
-	else
-		ItemPointerSet(tid, n_blocks - 1, end_of_block(rel, n_blocks - 1));
+	ItemPointerSet(tid, n_blocks > 0 ? n_blocks - 1 : 0, FirstOffsetNumber);
 	table_close(rel, NoLock);
 }
 
@@ -267,14 +253,21 @@ move_open_rollup(const Place *from, int64 written_to, const Place *next)
 static void
 close_facts(TimestampTz now)
 {
+	Place		end = place_of(now);
+	int			n_endpoints;
+	WoEndpointFacts **endpoints = wo_facts_by_endpoint(facts, &n_endpoints);
+	WoFacts    *next = wo_facts_create(rollup_context);
+
+	/* No error from here on: facts and closed are never the same. */
 	closed.facts = facts;
 	closed.bucket = facts->minute;
 	if (now - closed.bucket > LATE_US)
 		closed.bucket = wo_facts_minute_of(now);
-	closed.end = place_of(now);
-	closed.endpoints = wo_facts_by_endpoint(facts, &closed.n_endpoints);
+	closed.end = end;
+	closed.endpoints = endpoints;
+	closed.n_endpoints = n_endpoints;
 	closed.n_written = 0;
-	facts = wo_facts_create(rollup_context);
+	facts = next;
 }
 
 static void
@@ -387,12 +380,12 @@ begin_open_part(TimestampTz now, bool with_facts)
 	open_tid = moved_tid;
 }
 
-/* Tries that; false when it fails. */
-static bool
+/* Tries that; returns the SQLSTATE of what failed, or 0. */
+static int
 try_to_begin(TimestampTz now, bool with_facts)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	volatile bool is_begun = true;
+	volatile int sqlstate = 0;
 
 	PG_TRY();
 	{
@@ -409,13 +402,22 @@ try_to_begin(TimestampTz now, bool with_facts)
 		wo_txn_abort();
 		MemoryContextSwitchTo(caller);
 		report(error);
+		sqlstate = error->sqlerrcode;
 		FreeErrorData(error);
-		is_begun = false;
 	}
 	PG_END_TRY();
 	/* The time may have been up just as it was done. */
 	QueryCancelPending = false;
-	return is_begun;
+	return sqlstate;
+}
+
+/* May the same succeed later?  That it takes too long will not pass. */
+static bool
+is_passing(int sqlstate)
+{
+	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_INSUFFICIENT_RESOURCES;
 }
 
 /*
@@ -426,15 +428,20 @@ try_to_begin(TimestampTz now, bool with_facts)
 void
 wo_rollup_keep_open(TimestampTz now)
 {
+	int			sqlstate;
+
 #ifdef WO_WITHOUT_METRICS
 	return;						/* make bench measures what they cost */
 #endif
-	if (is_open || now < reopen_at)
+
+	/* The clock may have been set back. */
+	if (is_open || (now < reopen_at && reopen_at - now <= REOPEN_US))
 		return;
-	is_open = try_to_begin(now, true);
+	sqlstate = try_to_begin(now, true);
+	is_open = (sqlstate == 0);
 	if (is_open)
 		is_told = false;
-	else
-		is_open = try_to_begin(now, false);
+	else if (!is_passing(sqlstate))
+		is_open = (try_to_begin(now, false) == 0);
 	reopen_at = now + REOPEN_US;
 }

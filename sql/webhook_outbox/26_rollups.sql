@@ -134,7 +134,7 @@ COMMENT ON COLUMN webhook_outbox.error_rollup.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.error_rollup.outcome IS 'outcome of the attempts, see attempt.outcome';
 COMMENT ON COLUMN webhook_outbox.error_rollup.attempts IS 'how many';
 
--- Attempts written by transaction since_xid and later, from first_tid of leaf slot on, are in no rollup yet. While many rows
+-- Attempts written by transaction since_xid and later, which lie behind first_tid in leaf slot, are in no rollup yet. While many rows
 -- are being written, in several transactions, that is so for endpoints beyond written_to; of those up to it, what lies
 -- beyond next_xid and next_tid is in none.
 

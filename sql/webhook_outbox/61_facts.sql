@@ -28,7 +28,7 @@ COMMENT ON COLUMN webhook_outbox.endpoint_objective.enabled IS 'false: paused or
 COMMENT ON COLUMN webhook_outbox.endpoint_objective.success_objective IS 'per cent of deliveries that should be good over 30 days';
 COMMENT ON COLUMN webhook_outbox.endpoint_objective.latency_objective IS 'a delivery is good when it is done in this time';
 
--- The open part: attempts that are in no rollup yet, at most 50,000 and a minute old while the dispatcher works.
+-- The open part: attempts that are in no rollup yet, about 50,000 at most, and a minute old, while the dispatcher works.
 
 CREATE FUNCTION webhook_outbox.open_attempts() RETURNS SETOF webhook_outbox.attempt
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off

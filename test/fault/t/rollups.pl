@@ -133,6 +133,44 @@ for (@strikes)
 	is(n_different(), '0', "once more after $when");
 }
 
+# the leaf of attempts is locked when the minute ends: metrics wait, and nothing else
+$dispatcher = worker_pid($node, 'dispatcher');
+publish_to_all();
+wait_recorded('before a lock');
+my $holder = $node->background_psql('postgres');
+my $leaf = sql_value($node, q(SELECT 'attempt_' || slot FROM webhook_outbox.ring_leaf
+	WHERE ring = 'attempt' ORDER BY turn DESC LIMIT 1));
+$holder->query_safe("BEGIN; LOCK TABLE webhook_outbox.$leaf IN ACCESS EXCLUSIVE MODE");
+my $n_told = n_logged($node, qr/could not write metrics: /);
+next_minute();
+wait_until(sub { n_logged($node, qr/could not write metrics: /) > $n_told }, 'a lock keeps metrics from being written');
+$holder->query_safe('COMMIT');
+$holder->quit;
+publish_to_all();
+wait_recorded('after a lock');
+is(worker_pid($node, 'dispatcher'), $dispatcher, 'in the same process');
+is(n_different(), '0', 'after a lock');
+next_minute();
+wait_written('after a lock');
+is(n_different(), '0', 'a minute after a lock');
+
+# a rollup is locked while a dispatcher begins: what it could not write is not skipped
+publish_to_all();
+wait_recorded('before a start');
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE webhook_outbox.endpoint_rollup IN ACCESS EXCLUSIVE MODE');
+$n_told = n_logged($node, qr/could not write metrics: /);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($dispatcher)");
+wait_until(sub { n_logged($node, qr/could not write metrics: /) > $n_told }, 'a dispatcher starts behind a lock');
+publish_to_all();
+wait_recorded('behind a lock');
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(n_different(), '0', 'after it');
+next_minute();
+wait_written('a minute after it');
+is(n_different(), '0', 'a minute after it, nothing is missing');
+
 # one that fails is no reason to stop: what is missing is written a minute later
 publish_to_all();
 wait_recorded('before an error');
