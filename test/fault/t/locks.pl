@@ -29,16 +29,27 @@ if ($ENV{FAULT_SHORT})
 }
 my $dispatcher = worker_pid($node, 'dispatcher');
 
-# A session that holds locks, and its pid.
+# A session that holds locks, and its pid. One that locks many tables may meet the
+# maintenance worker, which locks some of them in another order: then it tries again.
 sub lock_tables
 {
 	my (@names) = @_;
-	my $session = $node->background_psql('postgres');
 	my $list = join ', ', map { "webhook_outbox.$_" } @names;
-	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
+	my $error;
 
-	$session->query_safe("BEGIN; LOCK TABLE $list IN ACCESS EXCLUSIVE MODE");
-	return ($session, $pid);
+	for (1 .. 10)
+	{
+		my $session = $node->background_psql('postgres');
+		my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
+		my $n_before = n_logged($node, qr/deadlock detected/);
+
+		return ($session, $pid)
+		  if eval { $session->query_safe("BEGIN; LOCK TABLE $list IN ACCESS EXCLUSIVE MODE"); 1 };
+		$error = $@;
+		eval { $session->quit };
+		last if n_logged($node, qr/deadlock detected/) == $n_before;
+	}
+	die $error;
 }
 
 # While it is held: does the state name it, or does sending go on?  Without a table
