@@ -28,6 +28,7 @@
 #include "netguard.h"
 
 #define EVENTS_PER_STEP		256
+#define EVENTS_AT_ONCE		16
 #define MAX_STEP_MS			20	/* then the caller has its turn */
 #define FIRST_WATCHES		1024	/* descriptors; the table grows */
 
@@ -272,20 +273,25 @@ act_on(WoHttp *http, const struct epoll_event *event)
 }
 
 /*
- * Sees to sockets for a while.  What it does not get to it is told of again,
- * after those that have had no turn yet.
+ * Sees to sockets for a while, some at a time: those that epoll has told of go
+ * to the end of its list, so that each has its turn before any has two.
  */
 static int
 run_sockets(WoHttp *http)
 {
-	struct epoll_event events[EVENTS_PER_STEP];
+	struct epoll_event events[EVENTS_AT_ONCE];
 	int64		end_ms = wo_http_poll_now() + MAX_STEP_MS;
 	int			n_ready;
 	int			n = 0;
 
-	n_ready = epoll_wait(http->epoll_fd, events, EVENTS_PER_STEP, 0);
-	while (n < n_ready && wo_http_poll_now() <= end_ms)
-		act_on(http, &events[n++]);
+	do
+	{
+		n_ready = epoll_wait(http->epoll_fd, events, EVENTS_AT_ONCE, 0);
+		for (int i = 0; i < n_ready; i++)
+			act_on(http, &events[i]);
+		n += Max(n_ready, 0);
+	} while (n_ready == EVENTS_AT_ONCE && n < EVENTS_PER_STEP &&
+			 wo_http_poll_now() <= end_ms);
 	return n;
 }
 
