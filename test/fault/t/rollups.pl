@@ -8,7 +8,6 @@ use warnings FATAL => 'all';
 use Fault;
 use OwnClock;
 use Test::More;
-use Time::HiRes qw(usleep);
 use WebhookOutbox;
 
 my $n_endpoints = fault_size(10_000, 1_000, 'ENDPOINTS');
@@ -133,43 +132,39 @@ for (@strikes)
 	is(n_different(), '0', "once more after $when");
 }
 
-# the leaf of attempts is locked when the minute ends: metrics wait, and nothing else
+# Metrics cannot be written while this table is locked, and nothing else suffers;
+# the trigger makes somebody try. Afterwards nothing is missing.
+sub hold_up
+{
+	my ($table, $when, $trigger, $meanwhile) = @_;
+	my $words = qr/could not write metrics: /;
+
+	publish_to_all();
+	wait_recorded("before $when");
+	my $holder = $node->background_psql('postgres');
+	my $n_before = n_logged($node, $words);
+	$holder->query_safe("BEGIN; LOCK TABLE webhook_outbox.$table IN ACCESS EXCLUSIVE MODE");
+	$trigger->();
+	wait_until(sub { n_logged($node, $words) > $n_before }, "$when, metrics wait");
+	$meanwhile->() if $meanwhile;
+	$holder->query_safe('COMMIT');
+	$holder->quit;
+	publish_to_all();
+	wait_recorded("after $when");
+	is(n_different(), '0', "after $when");
+	next_minute();
+	wait_written("after $when");
+	return is(n_different(), '0', "a minute after $when");
+}
+
 $dispatcher = worker_pid($node, 'dispatcher');
-publish_to_all();
-wait_recorded('before a lock');
-my $holder = $node->background_psql('postgres');
 my $leaf = sql_value($node, q(SELECT 'attempt_' || slot FROM webhook_outbox.ring_leaf
 	WHERE ring = 'attempt' ORDER BY turn DESC LIMIT 1));
-$holder->query_safe("BEGIN; LOCK TABLE webhook_outbox.$leaf IN ACCESS EXCLUSIVE MODE");
-my $n_told = n_logged($node, qr/could not write metrics: /);
-next_minute();
-wait_until(sub { n_logged($node, qr/could not write metrics: /) > $n_told }, 'a lock keeps metrics from being written');
-$holder->query_safe('COMMIT');
-$holder->quit;
-publish_to_all();
-wait_recorded('after a lock');
-is(worker_pid($node, 'dispatcher'), $dispatcher, 'in the same process');
-is(n_different(), '0', 'after a lock');
-next_minute();
-wait_written('after a lock');
-is(n_different(), '0', 'a minute after a lock');
-
-# a rollup is locked while a dispatcher begins: what it could not write is not skipped
-publish_to_all();
-wait_recorded('before a start');
-$holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; LOCK TABLE webhook_outbox.endpoint_rollup IN ACCESS EXCLUSIVE MODE');
-$n_told = n_logged($node, qr/could not write metrics: /);
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($dispatcher)");
-wait_until(sub { n_logged($node, qr/could not write metrics: /) > $n_told }, 'a dispatcher starts behind a lock');
-publish_to_all();
-wait_recorded('behind a lock');
-$holder->query_safe('COMMIT');
-$holder->quit;
-is(n_different(), '0', 'after it');
-next_minute();
-wait_written('a minute after it');
-is(n_different(), '0', 'a minute after it, nothing is missing');
+hold_up($leaf, 'the leaf of attempts is locked when the minute ends', \&next_minute);
+is(worker_pid($node, 'dispatcher'), $dispatcher, 'all in the same process');
+hold_up('endpoint_rollup', 'a rollup is locked when a dispatcher begins',
+	sub { $node->safe_psql('postgres', "SELECT pg_terminate_backend($dispatcher)") },
+	sub { publish_to_all(); wait_recorded('behind the lock') });
 
 # one that fails is no reason to stop: what is missing is written a minute later
 publish_to_all();
