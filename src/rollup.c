@@ -31,6 +31,7 @@
 #include "catalog/pg_type_d.h"
 #include "facts.h"
 #include "miscadmin.h"
+#include "obstacle.h"
 #include "ring.h"
 #include "rollup.h"
 #include "rollup_rows.h"
@@ -411,15 +412,6 @@ try_to_begin(TimestampTz now, bool with_facts)
 	return sqlstate;
 }
 
-/* May the same succeed later?  That it takes too long will not pass. */
-static bool
-is_passing(int sqlstate)
-{
-	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-		sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_INSUFFICIENT_RESOURCES;
-}
-
 /*
  * Opens the rollup unless it is open: writes what has been recorded and is
  * in no rollup, and adds what follows in memory.  Called while this database
@@ -441,7 +433,8 @@ wo_rollup_keep_open(TimestampTz now)
 	is_open = (sqlstate == 0);
 	if (is_open)
 		is_told = false;
-	else if (!is_passing(sqlstate))
+	else if (sqlstate == ERRCODE_QUERY_CANCELED ||	/* it takes too long */
+			 !wo_obstacle_is_passing(sqlstate))
 		is_open = (try_to_begin(now, false) == 0);
 	reopen_at = now + REOPEN_US;
 }
