@@ -13,13 +13,14 @@
 #   majors    regress, isolation and some TAP tests on PostgreSQL 17 and 18
 #   cassert   everything on PostgreSQL 15 with assertions
 #   asan      the same, with AddressSanitizer and UndefinedBehaviorSanitizer
-# valgrind (a suite for itself) has a server deliver under valgrind.
+#   valgrind  delivery on PostgreSQL 15 built for valgrind, under it
 #
 # Settings (environment): COPT (compiler flags, default -DUSE_ASSERT_CHECKING),
 # PROVE_FLAGS, PG_TEST_TIMEOUT_DEFAULT, FAULTS (which scenarios of test/fault/t;
 # default all), FAULT_SHORT (1, the default, for short ones; make fault runs them
-# long), MAJORS (servers instead of 17 and 18), MAJORS_TESTS (suites and files for
-# the three suites that make a server, or "all"), and those of
+# long), REGRESS_TESTS (which of test/sql and test/specs, without their endings;
+# default all), MAJORS (servers instead of 17 and 18), MAJORS_TESTS (suites and files
+# for the four suites that make a server, or "all"), and those of
 # test/fault/Fault.pm, test/lib/majors.sh and test/lib/setup.sh.
 
 set -u
@@ -61,6 +62,9 @@ for suite in "$@"; do
 			wanted+=(chromium)
 			files+=(test/t/[0-9]*.pl)
 			;;
+		majors | cassert | asan | valgrind)
+			[ ${#majors[@]} -eq 0 ] || wo_fail "majors, cassert, asan and valgrind: one at a time"
+			;;&
 		majors)
 			wanted+=(mmdebstrap)
 			read -ra majors <<<"${MAJORS:-17 18}"
@@ -72,8 +76,9 @@ for suite in "$@"; do
 			majors_tests=(regress isolation tap)
 			;;
 		valgrind)
-			packages+=(valgrind libio-socket-ssl-perl)
-			files+=(test/suite/valgrind.pl)
+			wanted+=(bison flex zlib1g-dev valgrind libio-socket-ssl-perl)
+			majors=(15v)
+			majors_tests=(test/suite/valgrind.pl)
 			;;
 		*pg_cron.pl)
 			packages+=(postgresql-NN-cron)

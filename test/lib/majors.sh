@@ -107,10 +107,11 @@ wo_run_in_root() {
 		exec chroot "$root" "$@"' sh "$1" "$WO_TOP" "${@:2}"
 }
 
-# PostgreSQL with assertions, below a folder. The newest source that the mirror
-# has is taken, whatever version this machine has installed.
+# PostgreSQL with assertions, and compiled with further flags, below a folder. The
+# newest source that the mirror has is taken, whatever version this machine has
+# installed. Beside it lies what its authors have valgrind pass over.
 wo_make_server() {
-	local major=$1 prefix=$2 work=$2.source release option module
+	local major=$1 prefix=$2 flags=${3:-} work=$2.source release option module
 	local options=(-o "Dir::Etc::SourceList=$work/sources.list"
 		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$work/lists"
 		-o Dir::State::Status=/dev/null -o Dir::Cache::PkgCache=
@@ -126,8 +127,9 @@ wo_make_server() {
 		tar -xf postgresql-*.orig.tar.* -C tree --strip-components=1 &&
 		cd tree && ./configure --quiet --prefix="$prefix" --enable-cassert \
 		--enable-debug --enable-tap-tests --with-openssl --without-readline \
-		${option:+"$option"} CFLAGS='-O1 -g -fno-omit-frame-pointer' &&
+		${option:+"$option"} CFLAGS="-O1 -g -fno-omit-frame-pointer $flags" &&
 		make -s -j"$(nproc)" && make -s install &&
+		cp src/tools/valgrind.supp "$prefix/share/" &&
 		for module in pg_stat_statements auto_explain; do # tests ask them
 			make -s -C "contrib/$module" install || exit
 		done) && rm -rf "$work"
@@ -135,8 +137,12 @@ wo_make_server() {
 
 # Make what a target needs, unless it is there; why not, when it cannot be had.
 wo_make_target() {
-	local target=$1 place=$2 major=${1%%[a-z]*} make=wo_make_root
+	local target=$1 place=$2 major=${1%%[a-z]*} make=wo_make_root flags=
 
+	[ "$target" != "${major}v" ] || command -v valgrind >/dev/null || {
+		echo "valgrind is not installed"
+		return 1
+	}
 	[ ! -e "$place.ready" ] || return 0
 	[ "$(id -u)" = 0 ] || {
 		echo "root is needed to make it"
@@ -149,9 +155,10 @@ wo_make_target() {
 		}
 	else
 		make=wo_make_server
+		[ "$target" != "${major}v" ] || flags=-DUSE_VALGRIND
 	fi
 	rm -rf "$place"
-	$make "$major" "$place" >"$place.log" 2>&1 || {
+	$make "$major" "$place" $flags >"$place.log" 2>&1 || {
 		(grep '^E: ' "$place.log" || tail -n 5 "$place.log") | head -n 5 | tr '\n' ' '
 		return 1
 	}
@@ -162,7 +169,7 @@ wo_make_target() {
 wo_check_on_one() {
 	local target=$1 tests=("${@:2}") said=$WO_TREE/tmp_check/majors/$1
 	local major=${1%%[a-z]*} home=${WO_MAJORS_HOME:-$WO_WORK/majors}
-	local place=$home/${1/%san/c} reason sanitizers old
+	local place=$home/${1/%san/c} reason sanitizers valgrind old
 
 	mkdir -p "$home"
 	wo_say "making a server: PostgreSQL $target"
@@ -195,6 +202,18 @@ wo_check_on_one() {
 			"${run[@]}" PG_CONFIG="$place/bin/pg_config" \
 				COPT="$COPT -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
 				WO_SERVER_ENV="LD_PRELOAD='$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)'\${LD_PRELOAD:+:\$LD_PRELOAD} ASAN_OPTIONS=$sanitizers UBSAN_OPTIONS=$sanitizers:print_stacktrace=1" \
+				"$WO_TOP/test/check.sh" "${tests[@]}"
+			;;
+		*v)
+			# some 20 times slower: what waits, waits longer. Paths of sources
+			# are told from the top folder of each tree on.
+			valgrind="valgrind --error-limit=no --num-callers=40 --fullpath-after=/tree/ --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=none"
+			valgrind+=" --suppressions=$place/share/valgrind.supp"
+			"${run[@]}" COPT="$COPT" PG_CONFIG="$place/bin/pg_config" \
+				PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-300}" \
+				PGCTLTIMEOUT="${PGCTLTIMEOUT:-300}" \
+				WO_MEMCHECK="$said.memcheck" \
+				WO_SERVER_UNDER="$valgrind --log-file=$said.memcheck.%p" \
 				"$WO_TOP/test/check.sh" "${tests[@]}"
 			;;
 	esac >"$said.log" 2>&1 </dev/null

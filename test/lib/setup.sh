@@ -24,8 +24,9 @@
 #
 # Settings (environment): PG_CONFIG (which PostgreSQL; default: the newest
 # that Debian has), COPT (compiler flags), WO_SERVER_ENV (what servers have in
-# their environment: NAME='VALUE'...), WO_OLD_PG_CONFIG (an older PostgreSQL,
-# which pg_upgrade is then tested from), WO_KEEP=1, TMPDIR.
+# their environment: NAME='VALUE'...), WO_SERVER_UNDER (a command that servers are
+# started under), WO_OLD_PG_CONFIG (an older PostgreSQL, which pg_upgrade is then
+# tested from), WO_KEEP=1, TMPDIR.
 
 WO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -183,10 +184,14 @@ wo_copy_server() {
 	export PG_CONFIG
 }
 
-# Give the copied server more of an environment, but neither what initdb starts
-# nor what only asks it something. It keeps the name of this script: what pg_ctl
-# restart starts is what the postmaster says that it is.
+# Give the copied server more of an environment, or start it under a command, but
+# neither what initdb starts nor what only asks it something. It keeps the name of
+# this script: what pg_ctl restart starts is what the postmaster says that it is.
+# It cannot under a command: after pg_ctl restart it is without that.
 wo_wrap_server() {
+	local start="exec -a \"\$0\""
+
+	[ -z "${WO_SERVER_UNDER:-}" ] || start="exec $WO_SERVER_UNDER"
 	wo_run mv "$WO_BIN/postgres" "$WO_BIN/postgres.bare"
 	wo_run tee "$WO_BIN/postgres" >/dev/null <<END
 #!/bin/bash
@@ -195,8 +200,8 @@ case \$1 in
 		exec "$WO_BIN/postgres.bare" "\$@"
 		;;
 esac
-export $WO_SERVER_ENV
-exec -a "\$0" "$WO_BIN/postgres.bare" "\$@"
+${WO_SERVER_ENV:+export $WO_SERVER_ENV}
+$start "$WO_BIN/postgres.bare" "\$@"
 END
 	wo_run chmod 755 "$WO_BIN/postgres"
 }
@@ -253,7 +258,7 @@ wo_setup() {
 	[ ${#packages[@]} -eq 0 ] || wo_need_packages "${packages[@]}"
 	wo_make_work
 	wo_copy_server
-	[ -z "${WO_SERVER_ENV:-}" ] || wo_wrap_server
+	[ -z "${WO_SERVER_ENV:-}${WO_SERVER_UNDER:-}" ] || wo_wrap_server
 	[ -z "${WO_OLD_PG_CONFIG:-}" ] || wo_set_up_old
 	wo_say "building with $("$PG_CONFIG" --version)"
 	wo_build

@@ -21,6 +21,9 @@ sub run_pg_regress
 	my @tests = map { basename($_) =~ s/\.\w+$//r } sort glob $files;
 
 	plan skip_all => "there is no $files" if !@tests;
+	@tests = grep { my $name = $_; grep { $_ eq $name } split ' ', $ENV{REGRESS_TESTS} } @tests
+	  if $ENV{REGRESS_TESTS};
+	plan skip_all => "none of $files is meant by REGRESS_TESTS=$ENV{REGRESS_TESTS}" if !@tests;
 	my $node = start_node(extension => 0,
 		conf => "webhook_outbox.enabled = off\nwebhook_outbox.maintenance = off\n"
 		  . "webhook_outbox.allowed_networks = ''\n");

@@ -6,7 +6,9 @@
 
 use strict;
 use warnings FATAL => 'all';
+use lib 'test/suite';
 
+use Memcheck;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -22,6 +24,7 @@ for my $server (split ' ', $ENV{WO_MAJORS})
 		judge(slurp_file("$said.log"));
 		is(join('', map { slurp_file($_) } glob "$said.finding.*"),
 			'', 'no sanitizer found anything');
+		judge_memory(glob "$said.memcheck.*") if $server =~ /v$/;
 	};
 }
 done_testing();
@@ -47,5 +50,25 @@ sub judge
 		splice @lines, 0, @lines - 400, '...' if @lines > 400;
 		diag($_) for @lines;
 	}
+	return;
+}
+
+# What valgrind wrote of each process of the servers.
+sub judge_memory
+{
+	my @files = @_;
+	my %n_found;
+
+	cmp_ok(scalar @files, '>', 5, 'valgrind watched the servers');
+	my $sample = slurp_file('test/suite/valgrind.sample');
+	is(scalar(() = memcheck_errors($sample)), 2, 'errors are told from leaks');
+	is_deeply([ memcheck_held($sample) ], [ 3024, 24 + 1040 ],
+		'and leaks from blocks of the server');
+	for my $error (map { memcheck_errors(slurp_file($_)) } @files)
+	{
+		$n_found{ $error =~ s/0x[0-9A-F]+/0x/gr }++;
+	}
+	is( join("\n\n", map { "$n_found{$_} times:\n$_" } sort keys %n_found),
+		'', 'valgrind found nothing');
 	return;
 }
