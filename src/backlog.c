@@ -18,6 +18,7 @@
 
 #include "backlog.h"
 #include "catalog/pg_type_d.h"
+#include "ledger.h"
 #include "reader.h"
 #include "router.h"
 #include "txn.h"
@@ -87,10 +88,13 @@ static WoStatement bury_lost = {
 	"WHERE event_id = $1 AND endpoint_id = $2 RETURNING *) "
 	"INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
 	"endpoint_name, event_type, reason, attempts, first_attempt_at, "
-	"last_attempt_at, created_at) SELECT g.event_id, g.endpoint_id, "
+	"last_attempt_at, last_outcome, last_status, last_error, last_response, "
+	"created_at) SELECT g.event_id, g.endpoint_id, "
 	"coalesce((SELECT name FROM webhook_outbox.endpoint e "
 	"WHERE e.endpoint_id = g.endpoint_id), ''), '', 'event_lost', "
-	"g.attempts, g.first_attempt_at, g.last_attempt_at, $3 FROM gone g "
+	"g.attempts, g.first_attempt_at, g.last_attempt_at, a.outcome, "
+	"a.http_status, a.error, a.response, $3 FROM gone g "
+	WO_LAST_ATTEMPT_UNLESS("false")
 	"ON CONFLICT (endpoint_id, event_id) DO NOTHING",
 	3, lost_types, NULL
 };

@@ -60,6 +60,14 @@ static WoStatement delete_deliveries = {
 	2, delete_types, NULL
 };
 
+static WoStatement delete_dead_letters = {
+	"DELETE FROM webhook_outbox.dead_letter WHERE ctid = ANY (ARRAY("
+	"SELECT d.ctid FROM unnest($1, $2) AS r (event_id, endpoint_id), LATERAL ("
+	"SELECT d.ctid FROM webhook_outbox.dead_letter d WHERE d.endpoint_id = "
+	"r.endpoint_id AND d.event_id = r.event_id OFFSET 0) d))",
+	2, delete_types, NULL
+};
+
 static const Oid store_types[] = {
 	UUIDARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
 	TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID,
@@ -88,9 +96,14 @@ static WoStatement insert_dead_letters = {
 	"INSERT INTO webhook_outbox.dead_letter AS d (event_id, endpoint_id, "
 	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
 	"last_attempt_at, last_outcome, last_status, last_error, last_response, "
-	"created_at) "
-	"SELECT *, $14 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-	"$12, $13) "
+	"created_at) SELECT g.event_id, g.endpoint_id, g.name, g.type, g.tenant, "
+	"g.reason, g.attempts, g.first_at, coalesce(g.last_at, a.started_at), "
+	"coalesce(g.outcome, a.outcome), coalesce(g.status, a.http_status), "
+	"coalesce(g.error, a.error), coalesce(g.response, a.response), $14 "
+	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+	"AS g (event_id, endpoint_id, name, type, tenant, reason, attempts, "
+	"first_at, last_at, outcome, status, error, response) "
+	WO_LAST_ATTEMPT_UNLESS("g.outcome IS NOT NULL")
 	"ON CONFLICT (endpoint_id, event_id) DO UPDATE SET "
 	"reason = excluded.reason, attempts = excluded.attempts, "
 	"last_attempt_at = excluded.last_attempt_at, "
@@ -120,11 +133,14 @@ static WoStatement bury_endpoint = {
 	"WHERE endpoint_id = $1 LIMIT $3)) RETURNING *), "
 	"buried AS (INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
 	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
-	"last_attempt_at, created_at) "
+	"last_attempt_at, last_outcome, last_status, last_error, last_response, "
+	"created_at) "
 	"SELECT g.event_id, g.endpoint_id, $2, coalesce(e.type, ''), e.tenant, "
-	"'endpoint_deleted', g.attempts, g.first_attempt_at, g.last_attempt_at, $4 "
+	"'endpoint_deleted', g.attempts, g.first_attempt_at, g.last_attempt_at, "
+	"a.outcome, a.http_status, a.error, a.response, $4 "
 	"FROM gone g LEFT JOIN LATERAL (SELECT e.type, e.tenant "
 	"FROM webhook_outbox.event e WHERE e.id = g.event_id OFFSET 0) e ON true "
+	WO_LAST_ATTEMPT_UNLESS("false")
 	"WHERE g.state <> 'cancelled' ON CONFLICT (endpoint_id, event_id) DO NOTHING) "
 	"SELECT count(*) FROM gone",
 	4, bury_endpoint_types, NULL
@@ -383,6 +399,26 @@ delete_rows(WoRecord **records, int n)
 	wo_columns_execute(&delete_deliveries, &columns);
 }
 
+/* What arrived though its endpoint was deleted meanwhile is not dead. */
+static void
+revive_rows(WoRecord **records, int n)
+{
+	WoColumns	columns;
+
+	wo_columns_init(&columns, delete_types, lengthof(delete_types), n);
+	for (int i = 0; i < n; i++)
+	{
+		WoDelivery *delivery = records[i]->delivery;
+
+		if (records[i]->verdict != WO_VERDICT_DELIVERED ||
+			!delivery->is_stored || !delivery->endpoint->is_deleted)
+			continue;
+		add_key(&columns, delivery);
+		wo_columns_end_row(&columns);
+	}
+	wo_columns_execute(&delete_dead_letters, &columns);
+}
+
 static void
 store_rows(WoRecord **records, int n)
 {
@@ -423,6 +459,7 @@ wo_ledger_record(WoRecord **records, int n, TimestampTz now)
 {
 	insert_attempt_rows(records, n);
 	delete_rows(records, n);
+	revive_rows(records, n);
 	store_rows(records, n);
 	bury_rows(records, n, now);
 }

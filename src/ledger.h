@@ -20,6 +20,17 @@ typedef struct WoRecorded
 	int64		endpoint_id;
 } WoRecorded;
 
+/*
+ * Joins a delivery "g" that is given up with its last attempt "a", if it had
+ * one that is stored: a person wants to know why it was not delivered.
+ */
+#define WO_LAST_ATTEMPT_UNLESS(is_known) \
+	"LEFT JOIN LATERAL (SELECT t.started_at, t.outcome, t.http_status, " \
+	"t.error, t.response FROM webhook_outbox.attempt t " \
+	"WHERE g.attempts > 0 AND NOT (" is_known ") " \
+	"AND t.event_id = g.event_id AND t.endpoint_id = g.endpoint_id " \
+	"ORDER BY t.number DESC LIMIT 1) a ON true "
+
 extern void wo_ledger_record(WoRecord **records, int n, TimestampTz now);
 extern void wo_ledger_park(WoDelivery **deliveries, int n, TimestampTz due_at);
 extern void wo_ledger_cancel(WoDelivery **deliveries, int n);

@@ -215,7 +215,7 @@ COMMENT ON COLUMN webhook_outbox.dead_letter.reason IS 'attempts_exhausted, endp
 COMMENT ON COLUMN webhook_outbox.dead_letter.attempts IS 'attempts made';
 COMMENT ON COLUMN webhook_outbox.dead_letter.first_attempt_at IS 'when the first attempt started; NULL: there was none';
 COMMENT ON COLUMN webhook_outbox.dead_letter.last_attempt_at IS 'when the last attempt started';
-COMMENT ON COLUMN webhook_outbox.dead_letter.last_outcome IS 'outcome of the last attempt; NULL: there was none, or the endpoint was deleted while it waited (attempt has it)';
+COMMENT ON COLUMN webhook_outbox.dead_letter.last_outcome IS 'outcome of the last attempt; NULL: there was none, or it was past attempt_retention when its delivery was given up';
 COMMENT ON COLUMN webhook_outbox.dead_letter.last_status IS 'HTTP status of the last attempt; NULL: no response, see last_outcome';
 COMMENT ON COLUMN webhook_outbox.dead_letter.last_error IS 'error of the last attempt; NULL: none, see last_outcome';
 COMMENT ON COLUMN webhook_outbox.dead_letter.last_response IS 'head of the last response';
