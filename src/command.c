@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * command.c
- *	  What SQL functions ask of the dispatcher: send again, cancel.
+ *	  What SQL functions ask of the dispatcher: send again, cancel, retry.
  *
  * Functions insert rows into webhook_outbox.command in the caller's
  * transaction; nobody but the dispatcher touches delivery, so no lock of a
@@ -31,8 +31,8 @@ static List *deferred = NIL;	/* of WoCommand * */
 
 static const Oid read_types[] = {INT8ARRAYOID, INT8OID};
 static WoStatement read_commands = {
-	"SELECT c.command_id, c.kind = 'cancel', c.event_id, "
-	"coalesce(c.endpoint_id, 0), c.due_at, e.xid, e.slot FROM ("
+	"SELECT c.command_id, array_position('{send,cancel,retry}', c.kind) - 1, "
+	"c.event_id, coalesce(c.endpoint_id, 0), c.due_at, e.xid, e.slot FROM ("
 	"SELECT * FROM webhook_outbox.command "
 	"WHERE command_id <> ALL ($1) ORDER BY command_id LIMIT $2) c "
 	"LEFT JOIN LATERAL (SELECT e.xid, e.slot FROM webhook_outbox.event e "
@@ -67,6 +67,22 @@ static WoStatement cancel_rows = {
 	"WHERE d.event_id = c.event_id AND d.state <> 'cancelled' "
 	"AND (c.endpoint_id = 0 OR d.endpoint_id = c.endpoint_id) OFFSET 0) d))",
 	2, cancel_types, NULL
+};
+
+/* What is due by then, or under way, is left alone. */
+static const Oid retry_types[] = {INT8ARRAYOID};
+static WoStatement retry_rows = {
+	"UPDATE webhook_outbox.delivery u SET next_attempt_at = r.due_at FROM ("
+	"SELECT d.tid, c.due_at FROM ("
+	"SELECT endpoint_id, event_id, min(due_at) AS due_at "
+	"FROM webhook_outbox.command WHERE command_id = ANY ($1) "
+	"GROUP BY endpoint_id, event_id) c, LATERAL ("
+	"SELECT d.ctid AS tid, d.state, d.next_attempt_at "
+	"FROM webhook_outbox.delivery d WHERE d.endpoint_id = c.endpoint_id "
+	"AND d.event_id = c.event_id OFFSET 0) d "
+	"WHERE d.state = 'retrying' AND d.next_attempt_at > c.due_at OFFSET 0) r "
+	"WHERE u.ctid = r.tid",
+	1, retry_types, NULL
 };
 
 static const Oid delete_types[] = {INT8ARRAYOID};
@@ -130,7 +146,7 @@ wo_command_read(WoCommand *commands, int limit)
 		Datum		slot;
 
 		command->command_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
-		command->is_cancel = DatumGetBool(wo_txn_value(row, 2, &isnull));
+		command->kind = DatumGetInt32(wo_txn_value(row, 2, &isnull));
 		command->event_id = *DatumGetUUIDP(wo_txn_value(row, 3, &isnull));
 		command->endpoint_id = DatumGetInt64(wo_txn_value(row, 4, &isnull));
 		command->due_at = DatumGetTimestampTz(wo_txn_value(row, 5, &isnull));
@@ -146,49 +162,55 @@ wo_command_read(WoCommand *commands, int limit)
 }
 
 static Datum
-command_ids(WoCommand **commands, int n)
+command_ids(const WoCommandList *list)
 {
-	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	Datum	   *ids = palloc(Max(list->n, 1) * sizeof(Datum));
 
-	for (int i = 0; i < n; i++)
-		ids[i] = Int64GetDatum(commands[i]->command_id);
-	return wo_txn_array(ids, NULL, n, INT8OID);
+	for (int i = 0; i < list->n; i++)
+		ids[i] = Int64GetDatum(list->commands[i]->command_id);
+	return wo_txn_array(ids, NULL, list->n, INT8OID);
 }
 
+/* Executes a statement whose parameter are the numbers of these commands. */
 static void
-cancel(WoCommand **cancels, int n)
-{
-	WoColumns	columns;
-	Datum		args[WO_MAX_COLUMNS];
-
-	wo_columns_init(&columns, cancel_types, lengthof(cancel_types), n);
-	for (int i = 0; i < n; i++)
-	{
-		wo_columns_add(&columns, UUIDPGetDatum(&cancels[i]->event_id), false);
-		wo_columns_add(&columns, Int64GetDatum(cancels[i]->endpoint_id),
-					   false);
-		wo_columns_end_row(&columns);
-	}
-	wo_columns_arrays(&columns, args);
-	wo_txn_execute(&cancel_rows, args, NULL);
-}
-
-/* Applies commands to the table and deletes those done, in the transaction. */
-void
-wo_command_apply(WoCommand **sends, int n_sends, WoCommand **cancels,
-				 int n_cancels, WoCommand **done, int n_done)
+execute_for(WoStatement *statement, const WoCommandList *list)
 {
 	Datum		arg;
 
-	if (n_sends > 0)
+	if (list->n == 0)
+		return;
+	arg = command_ids(list);
+	wo_txn_execute(statement, &arg, NULL);
+}
+
+static void
+cancel(const WoCommandList *list)
+{
+	WoColumns	columns;
+
+	wo_columns_init(&columns, cancel_types, lengthof(cancel_types), list->n);
+	for (int i = 0; i < list->n; i++)
 	{
-		arg = command_ids(sends, n_sends);
-		wo_txn_execute(&send_again, &arg, NULL);
+		WoCommand  *command = list->commands[i];
+
+		wo_columns_add(&columns, UUIDPGetDatum(&command->event_id), false);
+		wo_columns_add(&columns, Int64GetDatum(command->endpoint_id), false);
+		wo_columns_end_row(&columns);
 	}
-	if (n_cancels > 0)
-		cancel(cancels, n_cancels);
-	arg = command_ids(done, n_done);
-	wo_txn_execute(&delete_commands, &arg, NULL);
+	wo_columns_execute(&cancel_rows, &columns);
+}
+
+/*
+ * Applies commands, listed by kind, to the table and deletes those done, in
+ * the transaction.
+ */
+void
+wo_command_apply(const WoCommandList *todo, const WoCommandList *done)
+{
+	execute_for(&send_again, &todo[WO_COMMAND_SEND]);
+	cancel(&todo[WO_COMMAND_CANCEL]);
+	execute_for(&retry_rows, &todo[WO_COMMAND_RETRY]);
+	execute_for(&delete_commands, done);
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * command.h
- *	  What SQL functions ask of the dispatcher: send again, cancel.
+ *	  What SQL functions ask of the dispatcher: send again, cancel, retry.
  *
  * Layer 3.
  *
@@ -13,10 +13,19 @@
 #include "reader.h"
 #include "router.h"
 
+typedef enum WoCommandKind
+{
+	WO_COMMAND_SEND,			/* again, or for the first time */
+	WO_COMMAND_CANCEL,
+	WO_COMMAND_RETRY			/* what waits for a retry, earlier */
+} WoCommandKind;
+
+#define WO_N_COMMAND_KINDS	(WO_COMMAND_RETRY + 1)
+
 typedef struct WoCommand
 {
 	int64		command_id;
-	bool		is_cancel;		/* else: send */
+	WoCommandKind kind;
 	pg_uuid_t	event_id;
 	int64		endpoint_id;	/* 0 (cancel only): all endpoints */
 	TimestampTz due_at;
@@ -24,12 +33,17 @@ typedef struct WoCommand
 	WoPosition	position;		/* of the event, valid if has_event */
 } WoCommand;
 
+typedef struct WoCommandList
+{
+	WoCommand **commands;
+	int			n;
+} WoCommandList;
+
 extern void wo_command_create(MemoryContext context);
 extern int	wo_command_room(void);
 extern int	wo_command_read(WoCommand *commands, int limit);
-extern void wo_command_apply(WoCommand **sends, int n_sends,
-							 WoCommand **cancels, int n_cancels,
-							 WoCommand **done, int n_done);
+extern void wo_command_apply(const WoCommandList *todo,
+							 const WoCommandList *done);
 extern void wo_command_defer(const WoCommand *command);
 extern bool wo_command_has_deferred(void);
 extern bool wo_command_recall(const pg_uuid_t *event_id);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * obey.c
- *	  Does what SQL functions asked for: send again, cancel.
+ *	  Does what SQL functions asked for: send again, cancel, retry.
  *
  * Commands are read after the events that were committed with them, and
  * before anything is admitted: what is cancelled in the transaction that
@@ -88,22 +88,23 @@ is_under_way(WoDispatcher *d, const WoCommand *command)
 
 /* Deliveries to an endpoint that is gone end as dead letters again. */
 static void
-bury_unknown(WoDispatcher *d, WoCommand **sends, int n)
+bury_unknown(WoDispatcher *d, const WoCommandList *sends)
 {
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < sends->n; i++)
 	{
-		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
+		int64		endpoint_id = sends->commands[i]->endpoint_id;
+		WoEndpoint *endpoint = wo_router_find(endpoint_id);
 
 		if (endpoint == NULL || endpoint->is_deleted)
-			wo_ledger_bury_endpoint(sends[i]->endpoint_id, "(deleted)",
-									BURY_AT_ONCE, d->now);
+			wo_ledger_bury_endpoint(endpoint_id, "(deleted)", BURY_AT_ONCE,
+									d->now);
 	}
 }
 
 /* Stores cancelled deliveries and applies commands, in one transaction. */
 static void
-apply(WoDispatcher *d, List *to_store, WoCommand **sends, int n_sends,
-	  WoCommand **cancels, int n_cancels, WoCommand **done, int n_done)
+apply(WoDispatcher *d, List *to_store, const WoCommandList *todo,
+	  const WoCommandList *done)
 {
 	int			n = list_length(to_store);
 	WoDelivery **deliveries = palloc(Max(n, 1) * sizeof(WoDelivery *));
@@ -113,26 +114,27 @@ apply(WoDispatcher *d, List *to_store, WoCommand **sends, int n_sends,
 	wo_txn_begin("applying commands");
 	if (n > 0)
 		wo_ledger_cancel(deliveries, n);
-	wo_command_apply(sends, n_sends, cancels, n_cancels, done, n_done);
-	bury_unknown(d, sends, n_sends);
+	wo_command_apply(todo, done);
+	bury_unknown(d, &todo[WO_COMMAND_SEND]);
 	wo_txn_commit();
 	for (int i = 0; i < n; i++)
 		wo_settle_drop(deliveries[i]);
 	pfree(deliveries);
 }
 
-/* Rows were added that are due at any time: look at these lanes again. */
+/* Rows of these lanes are due at another time: look at them again. */
 static void
-rewind_lanes(WoDispatcher *d, WoCommand **sends, int n)
+rewind_lanes(WoDispatcher *d, const WoCommandList *list, WoLaneKind kind)
 {
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < list->n; i++)
 	{
-		WoEndpoint *endpoint = wo_router_find(sends[i]->endpoint_id);
+		TimestampTz due_at = list->commands[i]->due_at;
+		WoEndpoint *endpoint = wo_router_find(list->commands[i]->endpoint_id);
 
 		if (endpoint == NULL)
 			continue;
-		wo_lane_rewind(&endpoint->lanes[WO_LANE_FRESH], sends[i]->due_at);
-		d->next_load_at = Min(d->next_load_at, sends[i]->due_at);
+		wo_lane_rewind(&endpoint->lanes[kind], due_at);
+		d->next_load_at = Min(d->next_load_at, due_at);
 	}
 }
 
@@ -150,44 +152,14 @@ requeue(List *deliveries)
 	}
 }
 
-/* Sorts commands that were read into those to apply and those to defer. */
+/* Applies commands; after an error memory is as it was. */
 static void
-obey(WoDispatcher *d, WoCommand *commands, int n)
+apply_or_undo(WoDispatcher *d, List *to_store, const WoCommandList *todo,
+			  const WoCommandList *done)
 {
-	WoCommand **sends = palloc(n * sizeof(WoCommand *));
-	WoCommand **cancels = palloc(n * sizeof(WoCommand *));
-	WoCommand **done = palloc(n * sizeof(WoCommand *));
-	int			n_sends = 0;
-	int			n_cancels = 0;
-	int			n_done = 0;
-	List	   *to_store = NIL;
-
-	for (int i = 0; i < n; i++)
-	{
-		WoCommand  *command = &commands[i];
-
-		if (command->has_event &&
-			!wo_reader_has_read(d->reader, &command->position))
-		{
-			wo_command_defer(command);
-			continue;
-		}
-		done[n_done++] = command;
-		if (!command->has_event)
-			continue;
-		if (command->is_cancel)
-		{
-			cancel_in_memory(d, command, &to_store);
-			cancels[n_cancels++] = command;
-		}
-		else if (!is_under_way(d, command))
-			sends[n_sends++] = command;
-	}
 	PG_TRY();
 	{
-		if (n_done > 0)
-			apply(d, to_store, sends, n_sends, cancels, n_cancels, done,
-				  n_done);
+		apply(d, to_store, todo, done);
 	}
 	PG_CATCH();
 	{
@@ -196,7 +168,77 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	rewind_lanes(d, sends, n_sends);
+}
+
+/*
+ * Must it wait until the reader has come to its event?  A retry need not:
+ * either there is a row that waits, or nothing is to be done.
+ */
+static bool
+is_early(WoDispatcher *d, const WoCommand *command)
+{
+	return command->has_event && command->kind != WO_COMMAND_RETRY &&
+		!wo_reader_has_read(d->reader, &command->position);
+}
+
+static void
+append(WoCommandList *list, WoCommand *command)
+{
+	list->commands[list->n++] = command;
+}
+
+/* Lists a command with those of its kind, if there is anything to do. */
+static void
+sort_command(WoDispatcher *d, WoCommand *command, WoCommandList *todo,
+			 List **to_store)
+{
+	if (!command->has_event)
+		return;
+	switch (command->kind)
+	{
+		case WO_COMMAND_SEND:
+			if (is_under_way(d, command))
+				return;
+			break;
+		case WO_COMMAND_CANCEL:
+			cancel_in_memory(d, command, to_store);
+			break;
+		case WO_COMMAND_RETRY:
+			break;
+	}
+	append(&todo[command->kind], command);
+}
+
+/* Sorts commands that were read into those to apply and those to defer. */
+static void
+obey(WoDispatcher *d, WoCommand *commands, int n)
+{
+	WoCommandList todo[WO_N_COMMAND_KINDS];
+	WoCommandList done;
+	List	   *to_store = NIL;
+
+	for (int kind = 0; kind < WO_N_COMMAND_KINDS; kind++)
+	{
+		todo[kind].commands = palloc(n * sizeof(WoCommand *));
+		todo[kind].n = 0;
+	}
+	done.commands = palloc(n * sizeof(WoCommand *));
+	done.n = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (is_early(d, &commands[i]))
+		{
+			wo_command_defer(&commands[i]);
+			continue;
+		}
+		append(&done, &commands[i]);
+		sort_command(d, &commands[i], todo, &to_store);
+	}
+	if (done.n == 0)
+		return;
+	apply_or_undo(d, to_store, todo, &done);
+	rewind_lanes(d, &todo[WO_COMMAND_SEND], WO_LANE_FRESH);
+	rewind_lanes(d, &todo[WO_COMMAND_RETRY], WO_LANE_RETRY);
 }
 
 static void

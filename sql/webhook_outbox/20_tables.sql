@@ -226,7 +226,7 @@ COMMENT ON COLUMN webhook_outbox.dead_letter.created_at IS 'when it was given up
 
 CREATE TABLE webhook_outbox.command (
   command_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  kind        text NOT NULL CHECK (kind IN ('send', 'cancel')),
+  kind        text NOT NULL CHECK (kind IN ('send', 'cancel', 'retry')),
   event_id    uuid NOT NULL,
   endpoint_id bigint,
   due_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -236,10 +236,10 @@ CREATE TABLE webhook_outbox.command (
 );
 COMMENT ON TABLE webhook_outbox.command IS 'what SQL functions asked of the dispatcher and it has not done yet';
 COMMENT ON COLUMN webhook_outbox.command.command_id IS 'number of the command';
-COMMENT ON COLUMN webhook_outbox.command.kind IS 'send, or cancel';
+COMMENT ON COLUMN webhook_outbox.command.kind IS 'send, cancel, or retry (what waits for a retry, earlier)';
 COMMENT ON COLUMN webhook_outbox.command.event_id IS 'which event';
 COMMENT ON COLUMN webhook_outbox.command.endpoint_id IS 'to which endpoint; NULL (cancel only): to all';
-COMMENT ON COLUMN webhook_outbox.command.due_at IS 'send: not before then';
+COMMENT ON COLUMN webhook_outbox.command.due_at IS 'send, retry: not before then';
 COMMENT ON COLUMN webhook_outbox.command.origin IS 'send: redelivery or replay';
 COMMENT ON COLUMN webhook_outbox.command.created_at IS 'when it was asked';
 

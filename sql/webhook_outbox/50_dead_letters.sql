@@ -146,6 +146,39 @@ COMMENT ON FUNCTION webhook_outbox.redeliver_dead_letters(text, text, timestampt
   'later and before until (dead_letter.created_at), at most max_per_second, of the endpoints of a tier, of a tenant; all '
   'filters may be left out';
 
+-- Not redeliver() for each: that would send once more what arrives meanwhile, and begin the schedule anew.
+
+CREATE FUNCTION webhook_outbox.retry_now(endpoint text, max_per_second double precision DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+  v_endpoint webhook_outbox.endpoint;
+  v_now      timestamptz := clock_timestamp();
+  v_count    bigint;
+BEGIN
+  PERFORM webhook_outbox.require_workers();
+  v_endpoint := webhook_outbox.find_endpoint(endpoint);
+  PERFORM webhook_outbox.check_filters(NULL, NULL, NULL, max_per_second);
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at)
+    SELECT 'retry', d.event_id, d.endpoint_id,
+           v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second'
+    FROM webhook_outbox.delivery d
+    WHERE d.endpoint_id = v_endpoint.endpoint_id AND d.state = 'retrying' AND d.next_attempt_at > v_now
+    WINDOW o AS (ORDER BY d.event_id) ORDER BY d.event_id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  PERFORM webhook_outbox.request_wakeup('commands');
+  IF v_count > 0 AND NOT v_endpoint.enabled THEN
+    RAISE NOTICE USING MESSAGE = format('endpoint "%s" is paused, its deliveries wait', v_endpoint.name),
+      HINT = format('SELECT webhook_outbox.resume_endpoint(%L);', v_endpoint.name);
+  END IF;
+  RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.retry_now(text, double precision) IS
+  'makes what waits for a retry to an endpoint due now, for a receiver that works again, and returns how many: at most '
+  'max_per_second; left out, as fast as max_in_flight and first attempts, which go before retries, allow. What fails again '
+  'goes on in its retry_schedule';
+
 CREATE FUNCTION webhook_outbox.discard(event_id uuid, endpoint text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

@@ -98,6 +98,27 @@ SELECT webhook_outbox.replay('crm', NULL);
 SELECT webhook_outbox.replay('crm', '-infinity', event_types => '{}');
 SELECT webhook_outbox.replay('crm', '2020-01-02 00:00 UTC', '2020-01-01 00:00 UTC');
 
+-- Retry now: what waits for a retry, and nothing else; spread over time.
+SAVEPOINT t;
+INSERT INTO webhook_outbox.delivery (event_id, endpoint_id, state, next_attempt_at, attempts) VALUES
+  (:'first', :billing_id, 'retrying', now() + interval '2 hours', 1),
+  (:'second', :billing_id, 'retrying', now() + interval '1 hour', 1),
+  (:'third', :billing_id, 'retrying', now() - interval '1 hour', 1),
+  (:'first', :gone_id, 'retrying', now() + interval '1 hour', 1);
+SELECT webhook_outbox.retry_now('billing', max_per_second => 0.1);
+TABLE asked;
+SELECT event_type, endpoint_name, state FROM webhook_outbox.delivery_status WHERE endpoint_name = 'billing' ORDER BY event_id;
+UPDATE webhook_outbox.delivery SET state = 'parked' WHERE event_id = :'first';
+UPDATE webhook_outbox.delivery SET state = 'cancelled' WHERE event_id = :'second';
+SELECT webhook_outbox.retry_now('billing'), webhook_outbox.retry_now('crm');
+UPDATE webhook_outbox.delivery SET state = 'retrying' WHERE event_id = :'first';
+SELECT webhook_outbox.pause_endpoint('billing');
+SELECT webhook_outbox.retry_now('billing');
+SELECT webhook_outbox.retry_now('nobody');
+SELECT webhook_outbox.retry_now(NULL);
+SELECT webhook_outbox.retry_now('billing', 0);
+ROLLBACK TO t;
+
 -- Cancel: what is pending or retrying.
 SELECT webhook_outbox.cancel(:'first') AS nothing_to_cancel;
 INSERT INTO webhook_outbox.delivery (event_id, endpoint_id, state, next_attempt_at) VALUES (:'second', :billing_id, 'parked', now());
