@@ -60,8 +60,8 @@ COMMENT ON COLUMN webhook_outbox.endpoint.max_in_flight IS 'requests under way a
 COMMENT ON COLUMN webhook_outbox.endpoint.http_version IS '1.1, or 2 to offer HTTP/2 over TLS';
 COMMENT ON COLUMN webhook_outbox.endpoint.ca_certificates IS 'PEM certificates to trust for this endpoint alone; NULL: the CA bundle of the system';
 COMMENT ON COLUMN webhook_outbox.endpoint.proxy IS 'http:// or https:// URL of a proxy for this endpoint alone; empty: none; NULL: webhook_outbox.proxy';
-COMMENT ON COLUMN webhook_outbox.endpoint.owner IS 'who to talk to, free text';
-COMMENT ON COLUMN webhook_outbox.endpoint.description IS 'free text';
+COMMENT ON COLUMN webhook_outbox.endpoint.owner IS 'who to talk to, at most 200 characters; alerts and incidents name it';
+COMMENT ON COLUMN webhook_outbox.endpoint.description IS 'free text, at most 1000 characters';
 COMMENT ON COLUMN webhook_outbox.endpoint.success_objective IS 'instead of its tier''s, above 0 and below 100 per cent; NULL: the tier''s';
 COMMENT ON COLUMN webhook_outbox.endpoint.latency_objective IS 'instead of its tier''s, 10 ms to 30 days; NULL: the tier''s';
 COMMENT ON COLUMN webhook_outbox.endpoint.created_at IS 'when it was created';

@@ -134,6 +134,12 @@ BEGIN
   ELSIF extract(epoch FROM p_new.latency_objective) NOT BETWEEN 0.01 AND 2592000 THEN
     v_message := format('latency_objective %L is out of range', p_new.latency_objective);
     v_hint := 'It is 10 ms to 30 days. NULL means: that of the tier.';
+  ELSIF char_length(p_new.owner) > 200 THEN
+    v_message := format('owner of an endpoint has %s characters', char_length(p_new.owner));
+    v_hint := 'At most 200 are allowed: it stands in alerts and incidents. The rest can go into description.';
+  ELSIF char_length(p_new.description) > 1000 THEN
+    v_message := format('description of an endpoint has %s characters', char_length(p_new.description));
+    v_hint := 'At most 1000 are allowed: of what is longer, keep the address.';
   ELSIF octet_length(p_new.ca_certificates) > 262144
         OR p_new.ca_certificates !~ '-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----' THEN
     v_message := 'ca_certificates is not a list of PEM certificates of at most 256 kB';

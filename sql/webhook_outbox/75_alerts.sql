@@ -100,6 +100,26 @@ COMMENT ON COLUMN webhook_outbox.alert_silence.reason IS 'why';
 COMMENT ON COLUMN webhook_outbox.alert_silence.created_by IS 'who asked for it';
 COMMENT ON COLUMN webhook_outbox.alert_silence.created_at IS 'when';
 
+CREATE FUNCTION webhook_outbox.alert_silence_before_write() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF coalesce(btrim(NEW.reason), '') = '' OR char_length(NEW.reason) > 1000 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'reason of a silence has 1 to 1000 characters',
+      HINT = 'Say why, for whoever wonders why no alert came.';
+  ELSIF octet_length(NEW.subject) > 400 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('subject of a silence is %s bytes long', octet_length(NEW.subject)),
+      HINT = 'At most 400 bytes are allowed: no alert has a longer one.';
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.alert_silence_before_write() IS 'trigger: checks the texts of a silence';
+CREATE TRIGGER alert_silence_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.alert_silence
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.alert_silence_before_write();
+
 CREATE FUNCTION webhook_outbox.silence_alert(
   rule text, subject text, until timestamptz, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -128,9 +148,6 @@ BEGIN
   ELSIF until IS NULL OR until <= now() OR until > now() + interval '1 year' THEN
     v_message := format('until (%s) is out of range', coalesce(until::text, 'NULL'));
     v_hint := 'Silence ends in the future, within a year: now() + interval ''2 hours''.';
-  ELSIF coalesce(btrim(reason), '') = '' OR char_length(reason) > 1000 THEN
-    v_message := 'reason of a silence has 1 to 1000 characters';
-    v_hint := 'Say why, for whoever wonders why no alert came.';
   END IF;
   IF v_message IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = v_message, HINT = v_hint;

@@ -72,6 +72,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('weight %s of condition "%s" is out of range', coalesce(NEW.weight::text, 'NULL'), NEW.condition),
       HINT = 'A weight is 1 (least) to 5.';
+  ELSIF char_length(NEW.description) > 1000 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('description of condition "%s" has %s characters', NEW.condition, char_length(NEW.description)),
+      HINT = 'At most 1000 are allowed, for it stands in the reason of each incident.';
   ELSIF NEW.condition IS NULL OR NEW.condition <> ALL (string_to_array(v_known, ', '))
         OR (TG_OP = 'UPDATE' AND NEW.condition <> OLD.condition) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',

@@ -84,6 +84,15 @@ SELECT webhook_outbox.silence_alert('success_low', NULL, '2020-01-01 00:00 UTC',
 SELECT webhook_outbox.silence_alert('success_low', NULL, 'infinity', 'x');
 SELECT webhook_outbox.silence_alert('success_low', NULL, NULL, 'x');
 SELECT webhook_outbox.silence_alert('success_low', NULL, now() + interval '1 hour', '  ');
+SELECT webhook_outbox.silence_alert(NULL, repeat('x', 401), now() + interval '1 hour', 'x');
+SELECT webhook_outbox.silence_alert('success_low', NULL, now() + interval '1 hour', repeat('x', 1001));
 SELECT count(*) AS silences FROM webhook_outbox.alert_silence;
+-- an operator may UPDATE it
+SAVEPOINT silence;
+SELECT webhook_outbox.silence_alert('success_low', NULL, now() + interval '1 hour', 'x') > 0 AS is_silent;
+UPDATE webhook_outbox.alert_silence SET reason = repeat('x', 1000);
+UPDATE webhook_outbox.alert_silence SET reason = repeat('x', 1001);
+UPDATE webhook_outbox.alert_silence SET reason = ' ';
+ROLLBACK TO silence;
 ROLLBACK;
 DROP EXTENSION webhook_outbox;

@@ -52,6 +52,8 @@ SELECT s AS retry_schedule, r.* FROM jsonb_array_elements('[[], ["-1 s"], ["1 s"
 SELECT r.* FROM pg_temp.refused(jsonb_build_object('retry_schedule', array_fill('1 s'::text, '{101}'))) r;
 SELECT r.* FROM pg_temp.refused(jsonb_build_object('event_types', array_fill('a.b'::text, '{1001}'))) r;
 SELECT r.* FROM pg_temp.refused(jsonb_build_object('tenant', repeat('x', 256))) r;
+SELECT r.* FROM unnest('{owner,description}'::text[], '{200,1000}'::integer[]) c (name, most), generate_series(most, most + 1) n,
+  pg_temp.refused(jsonb_build_object(c.name, repeat(U&'\00E9', n))) r;
 
 SELECT h AS headers, r.* FROM jsonb_array_elements('[[], {"X Y": "1"}, {"X-A": null}, {"X-A": "a\u000ab"}, {"Host": "x"},
   {"Transfer-Encoding": "chunked"}, {"webhook-signature": "v1,"}, {"Authorization": "Basic YTpi", "X-Key": ""}]') h,

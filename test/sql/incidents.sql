@@ -201,6 +201,7 @@ SELECT webhook_outbox.acknowledge_incident(:id, '');
 SELECT webhook_outbox.close_incident(:id, repeat('x', 10001));
 UPDATE webhook_outbox.incident_impact SET weight = 6 WHERE condition = 'tier_1';
 UPDATE webhook_outbox.incident_impact SET weight = NULL WHERE condition = 'tier_1';
+UPDATE webhook_outbox.incident_impact SET description = repeat('x', 1001) WHERE condition = 'tier_1';
 UPDATE webhook_outbox.incident_impact SET condition = 'mine' WHERE condition = 'tier_1';
 INSERT INTO webhook_outbox.incident_severity VALUES ('mine', 3, '');
 DELETE FROM webhook_outbox.incident_severity;
