@@ -217,34 +217,46 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_outbox.system_signals() IS 'signals of the server as a whole';
 
+-- What people read is rounded. A rate of 99.99999 is not 100, and 0.00001 is not 0: of what is so near, four digits of the
+-- distance remain. Rules, Prometheus and plots take the functions' own values.
+
+CREATE FUNCTION webhook_outbox.rounded(value double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE WHEN round(value::numeric, 4) IN (0, 100) AND value::numeric NOT IN (0, 100)
+            THEN round(value::numeric, 3 - floor(log(abs(value::numeric - round(value::numeric, 4))))::integer)
+            ELSE round(value::numeric, 4) END::double precision;
+COMMENT ON FUNCTION webhook_outbox.rounded(double precision) IS
+  'a number for people, to four decimals: never 0 or 100 unless it is that';
+
 -- Each branch has its scope as a constant, so that a query for one scope computes no other.
 
 CREATE VIEW webhook_outbox.signal AS
-  SELECT 'overall'::text AS scope, s.subject, s.endpoint_id, s.time_window, s.signal, s.value, s.samples, d.unit
+  SELECT 'overall'::text AS scope, s.subject, s.endpoint_id, s.time_window, s.signal,
+         webhook_outbox.rounded(s.value) AS value, s.samples, d.unit
   FROM webhook_outbox.window_signals('overall') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'overall', s.subject, s.endpoint_id, 'now', s.signal, s.value, s.samples, d.unit
+  SELECT 'overall', s.subject, s.endpoint_id, 'now', s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.state_signals('overall') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'tier', s.subject, s.endpoint_id, s.time_window, s.signal, s.value, s.samples, d.unit
+  SELECT 'tier', s.subject, s.endpoint_id, s.time_window, s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.window_signals('tier') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'tier', s.subject, s.endpoint_id, 'now', s.signal, s.value, s.samples, d.unit
+  SELECT 'tier', s.subject, s.endpoint_id, 'now', s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.state_signals('tier') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'endpoint', s.subject, s.endpoint_id, s.time_window, s.signal, s.value, s.samples, d.unit
+  SELECT 'endpoint', s.subject, s.endpoint_id, s.time_window, s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.window_signals('endpoint') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'endpoint', s.subject, s.endpoint_id, 'now', s.signal, s.value, s.samples, d.unit
+  SELECT 'endpoint', s.subject, s.endpoint_id, 'now', s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.state_signals('endpoint') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'tenant', s.subject, NULL, s.time_window, s.signal, s.value, s.samples, d.unit
+  SELECT 'tenant', s.subject, NULL, s.time_window, s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.series_signals('tenant') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'event_type', s.subject, NULL, s.time_window, s.signal, s.value, s.samples, d.unit
+  SELECT 'event_type', s.subject, NULL, s.time_window, s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.series_signals('event_type') s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal
 UNION ALL
-  SELECT 'system', '', NULL, 'now', s.signal, s.value, s.samples, d.unit
+  SELECT 'system', '', NULL, 'now', s.signal, webhook_outbox.rounded(s.value), s.samples, d.unit
   FROM webhook_outbox.system_signals() s JOIN webhook_outbox.signal_definition d ON d.signal = s.signal;
 COMMENT ON VIEW webhook_outbox.signal IS
   'how well it goes, a number a row: SELECT * FROM webhook_outbox.signal WHERE scope = ''overall'' AND time_window = ''5m''';
@@ -253,7 +265,7 @@ COMMENT ON COLUMN webhook_outbox.signal.subject IS 'number of the tier, name of 
 COMMENT ON COLUMN webhook_outbox.signal.endpoint_id IS 'scope endpoint: its number';
 COMMENT ON COLUMN webhook_outbox.signal.time_window IS '5m, 1h, 24h or 30d up to now; now: a state';
 COMMENT ON COLUMN webhook_outbox.signal.signal IS 'what is measured, see signal_definition';
-COMMENT ON COLUMN webhook_outbox.signal.value IS 'how much; NULL: there is no data';
+COMMENT ON COLUMN webhook_outbox.signal.value IS 'how much, to four decimals, but never 0 or 100 unless it is that; NULL: there is no data';
 COMMENT ON COLUMN webhook_outbox.signal.samples IS 'how many deliveries, requests or whatever it is computed from';
 COMMENT ON COLUMN webhook_outbox.signal.unit IS 'per cent, ms, s, count, ratio or yes/no (1/0)';
 
@@ -297,13 +309,16 @@ COMMENT ON FUNCTION webhook_outbox.window_errors(text) IS
   'attempts that failed, by kind, for all subjects of a scope: overall, tier or endpoint; endpoints deleted since are left out';
 
 CREATE VIEW webhook_outbox.error_rate AS
-  SELECT 'overall'::text AS scope, e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts, e.share
+  SELECT 'overall'::text AS scope, e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts,
+         webhook_outbox.rounded(e.share) AS share
   FROM webhook_outbox.window_errors('overall') e
 UNION ALL
-  SELECT 'tier', e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts, e.share
+  SELECT 'tier', e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts,
+         webhook_outbox.rounded(e.share)
   FROM webhook_outbox.window_errors('tier') e
 UNION ALL
-  SELECT 'endpoint', e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts, e.share
+  SELECT 'endpoint', e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts,
+         webhook_outbox.rounded(e.share)
   FROM webhook_outbox.window_errors('endpoint') e;
 COMMENT ON VIEW webhook_outbox.error_rate IS 'HTTP requests that failed, by outcome and status: none, no row';
 COMMENT ON COLUMN webhook_outbox.error_rate.scope IS 'overall, tier or endpoint';

@@ -151,9 +151,9 @@ CREATE VIEW webhook_outbox.integration AS
            CASE WHEN f.deliveries_30d = 0 THEN 'nothing in 30 days'
                 ELSE CASE WHEN s.share < 0.1 THEN 'less than 0.1' ELSE round(s.share::numeric, 1)::text END
                        || ' % of deliveries' END) AS reason,
-         f.deliveries_24h, f.deliveries_30d, s.share,
-         100.0::double precision * f.delivered_30d / nullif(f.deliveries_30d, 0) AS success_rate, p.owner, f.tenants,
-         f.first_seen_at, f.last_seen_at,
+         f.deliveries_24h, f.deliveries_30d, webhook_outbox.rounded(s.share) AS share,
+         webhook_outbox.rounded(100.0::double precision * f.delivered_30d / nullif(f.deliveries_30d, 0)) AS success_rate,
+         p.owner, f.tenants, f.first_seen_at, f.last_seen_at,
          round(h.bytes_avg)::integer AS payload_bytes_avg, h.bytes_max AS payload_bytes_max, h.keys AS payload_keys,
          t.name AS tier_name, p.endpoint_id
   FROM (SELECT i.*, 100.0 * i.deliveries_30d / nullif(sum(i.deliveries_30d) OVER (), 0)::double precision AS share

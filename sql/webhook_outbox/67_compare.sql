@@ -216,8 +216,9 @@ BEGIN
        b.delivered + b.dead, a.delivered + a.dead),
       ('attempts', 'per hour', b.attempts / b.hours, a.attempts / a.hours, b.attempts, a.attempts))
       v (signal, unit, before, after, n_before, n_after))
-  SELECT r.signal, r.unit, r.before, r.after, r.after - r.before, 100 * (r.after - r.before) / nullif(r.before, 0),
-         r.n_before, r.n_after, CASE WHEN e.is_enough THEN r.p_value END,
+  SELECT r.signal, r.unit, webhook_outbox.rounded(r.before), webhook_outbox.rounded(r.after),
+         webhook_outbox.rounded(r.after - r.before), webhook_outbox.rounded(100 * (r.after - r.before) / nullif(r.before, 0)),
+         r.n_before, r.n_after, CASE WHEN e.is_enough THEN webhook_outbox.rounded(r.p_value) END,
          CASE WHEN NOT e.is_enough THEN 'not enough data'
               WHEN r.p_value IS NULL THEN 'not tested'
               WHEN r.p_value >= c_significant THEN 'no evidence'

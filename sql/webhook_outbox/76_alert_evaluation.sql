@@ -410,7 +410,8 @@ COMMENT ON FUNCTION webhook_outbox.live_alerts() IS
 CREATE VIEW webhook_outbox.alert AS
   WITH live AS MATERIALIZED (SELECT * FROM webhook_outbox.live_alerts())
   SELECT x.state, x.severity, x.rule, x.subject, x.message, x.since, x.fired_at, x.look, x.silenced_until, x.incident_id,
-         x.signal, x.time_window, x.value, x.threshold, x.unit, x.samples, x.scope, x.tier, x.endpoint_id, x.evaluated_at
+         x.signal, x.time_window, webhook_outbox.rounded(x.value) AS value, x.threshold, x.unit, x.samples, x.scope, x.tier,
+         x.endpoint_id, x.evaluated_at
   FROM (
     SELECT s.state, s.severity, s.rule, s.scope, s.subject, s.endpoint_id, s.tier, r.signal, r.time_window, s.value, r.threshold,
            d.unit, s.samples, s.since, s.fired_at, s.message,
@@ -448,7 +449,7 @@ COMMENT ON COLUMN webhook_outbox.alert.silenced_until IS 'nobody is told before 
 COMMENT ON COLUMN webhook_outbox.alert.incident_id IS 'the incident that it belongs to';
 COMMENT ON COLUMN webhook_outbox.alert.signal IS 'what is watched';
 COMMENT ON COLUMN webhook_outbox.alert.time_window IS 'over which window; now: a state';
-COMMENT ON COLUMN webhook_outbox.alert.value IS 'value of the signal; NULL: there is no data any more';
+COMMENT ON COLUMN webhook_outbox.alert.value IS 'value of the signal, to four decimals; NULL: there is no data any more';
 COMMENT ON COLUMN webhook_outbox.alert.threshold IS 'what it is compared with';
 COMMENT ON COLUMN webhook_outbox.alert.unit IS 'of both';
 COMMENT ON COLUMN webhook_outbox.alert.samples IS 'what the value was computed from';

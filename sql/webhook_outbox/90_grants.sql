@@ -10,6 +10,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA webhook_outbox FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.current_slot() TO PUBLIC;
 -- the views call it as whoever reads them
 GRANT EXECUTE ON FUNCTION webhook_outbox.type_matches(text[], text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION webhook_outbox.rounded(double precision) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.check_url(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.check_event_types(text[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION webhook_outbox.check_headers(jsonb, text) TO PUBLIC;

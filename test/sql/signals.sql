@@ -40,6 +40,13 @@ $$;
 SELECT pg_temp.recorded('a', '2 minutes', 200), pg_temp.recorded('a', '30 minutes', 100, failures => 25),
        pg_temp.recorded('b', '3 minutes', 98, dead => 2, failures => 20, max_ms => 1000);
 
+-- rounded for people, and never to 0 or 100
+SELECT count(*) FILTER (WHERE abs(value - round(value::numeric, 4)::double precision) > 0) AS long
+FROM webhook_outbox.signal WHERE value NOT BETWEEN 99.9999 AND 100;
+SELECT v AS value, webhook_outbox.rounded(v) AS rounded
+FROM unnest('{0,100,69.28406466512702,99.99994,99.9999950012,100.00001,0.00006,2.2313833333333337e-05,-0.000004,123456789.123456,
+  NaN,Infinity,-Infinity,NULL}'::float[]) v;
+
 -- by endpoint and window: b lost 2 of 100, a needed retries half an hour ago
 SELECT subject, time_window, signal, round(value::numeric, 2) AS value, samples
 FROM webhook_outbox.signal
