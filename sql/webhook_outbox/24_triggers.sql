@@ -222,14 +222,20 @@ BEGIN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, xid)
       VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant,
               webhook_outbox.next_xid());
+    PERFORM webhook_outbox.note_action('delete', OLD.endpoint_id, OLD.name, NULL, NULL);
   ELSIF NEW IS DISTINCT FROM OLD THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (NEW.endpoint_id, NEW.name, false);
+  END IF;
+  -- what the dispatcher does after HTTP 410 is in disabled_at and disabled_reason
+  IF TG_OP = 'UPDATE' AND NEW.enabled <> OLD.enabled AND NEW.disabled_at IS NULL THEN
+    PERFORM webhook_outbox.note_action(CASE WHEN NEW.enabled THEN 'resume' ELSE 'pause' END, NEW.endpoint_id, NEW.name, NULL,
+                                       NULL);
   END IF;
   PERFORM webhook_outbox.request_wakeup('endpoints');
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.endpoint_after_write() IS 'trigger: tells the dispatcher of a change of an endpoint';
+COMMENT ON FUNCTION webhook_outbox.endpoint_after_write() IS 'trigger: tells the dispatcher of a change of an endpoint, and notes who paused, resumed or deleted it';
 CREATE TRIGGER endpoint_after_write AFTER INSERT OR UPDATE ON webhook_outbox.endpoint
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
 -- A deletion is noted at commit: what others have committed until then was owed to the endpoint.

@@ -66,6 +66,7 @@ BEGIN
     END IF;
   END IF;
   INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('send', redeliver.event_id, v_endpoint_id);
+  PERFORM webhook_outbox.note_action('redeliver', v_endpoint_id, redeliver.endpoint, redeliver.event_id, 1);
   PERFORM webhook_outbox.request_wakeup('commands');
 END
 $$;
@@ -119,6 +120,7 @@ BEGIN
     FROM sent s WINDOW w AS (ORDER BY s.event_id, s.endpoint_id)
     ORDER BY s.event_id, s.endpoint_id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
+  PERFORM webhook_outbox.note_action('redeliver', v_endpoint_id, endpoint, NULL, v_count);
 
   -- not what was given up a moment ago
   SELECT count(*) INTO v_left FROM webhook_outbox.dead_letter l
@@ -166,6 +168,7 @@ BEGIN
     WHERE d.endpoint_id = v_endpoint.endpoint_id AND d.state = 'retrying' AND d.next_attempt_at > v_now
     WINDOW o AS (ORDER BY d.event_id) ORDER BY d.event_id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
+  PERFORM webhook_outbox.note_action('retry_now', v_endpoint.endpoint_id, v_endpoint.name, NULL, v_count);
   PERFORM webhook_outbox.request_wakeup('commands');
   IF v_count > 0 AND NOT v_endpoint.enabled THEN
     RAISE NOTICE USING MESSAGE = format('endpoint "%s" is paused, its deliveries wait', v_endpoint.name),
@@ -184,11 +187,15 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- a deleted endpoint goes by the name that it had
-  DELETE FROM webhook_outbox.dead_letter l
-  WHERE l.event_id = discard.event_id
-    AND CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id)
-             THEN l.endpoint_id = (SELECT p.endpoint_id FROM webhook_outbox.endpoint p WHERE p.name = discard.endpoint)
-             ELSE l.endpoint_name = discard.endpoint END;
+  WITH gone AS (
+    DELETE FROM webhook_outbox.dead_letter l
+    WHERE l.event_id = discard.event_id
+      AND CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id)
+               THEN l.endpoint_id = (SELECT p.endpoint_id FROM webhook_outbox.endpoint p WHERE p.name = discard.endpoint)
+               ELSE l.endpoint_name = discard.endpoint END
+    RETURNING l.event_id, l.endpoint_id, l.endpoint_name)
+  INSERT INTO webhook_outbox.operator_action (action, event_id, endpoint_id, endpoint_name)
+    SELECT 'discard', g.event_id, g.endpoint_id, g.endpoint_name FROM gone g;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'no_data_found',
       MESSAGE = format('event %s is no dead letter of endpoint %s', coalesce(event_id::text, 'NULL'),
@@ -224,12 +231,16 @@ BEGIN
       PERFORM webhook_outbox.find_endpoint(endpoint);
     END IF;
   END IF;
-  DELETE FROM webhook_outbox.dead_letter l
-  WHERE (endpoint IS NULL OR l.endpoint_id = ANY (v_ids))
-    AND (discard_dead_letters.type IS NULL
-         OR webhook_outbox.type_matches(ARRAY[discard_dead_letters.type], l.event_type))
-    AND (since IS NULL OR l.created_at >= since)
-    AND (until IS NULL OR l.created_at < until);
+  WITH gone AS (
+    DELETE FROM webhook_outbox.dead_letter l
+    WHERE (endpoint IS NULL OR l.endpoint_id = ANY (v_ids))
+      AND (discard_dead_letters.type IS NULL
+           OR webhook_outbox.type_matches(ARRAY[discard_dead_letters.type], l.event_type))
+      AND (since IS NULL OR l.created_at >= since)
+      AND (until IS NULL OR l.created_at < until)
+    RETURNING l.event_id, l.endpoint_id, l.endpoint_name)
+  INSERT INTO webhook_outbox.operator_action (action, event_id, endpoint_id, endpoint_name)
+    SELECT 'discard', g.event_id, g.endpoint_id, g.endpoint_name FROM gone g;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END
@@ -294,6 +305,7 @@ BEGIN
            v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second'
     FROM wanted w WINDOW o AS (ORDER BY w.id) ORDER BY w.id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
+  PERFORM webhook_outbox.note_action('replay', v_endpoint.endpoint_id, v_endpoint.name, NULL, v_count);
   PERFORM webhook_outbox.request_wakeup('commands');
   RETURN v_count;
 END
@@ -319,6 +331,7 @@ BEGIN
     AND (v_endpoint_id IS NULL OR d.endpoint_id = v_endpoint_id);
   IF v_count > 0 THEN
     INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('cancel', cancel.event_id, v_endpoint_id);
+    PERFORM webhook_outbox.note_action('cancel', v_endpoint_id, cancel.endpoint, cancel.event_id, v_count);
     PERFORM webhook_outbox.request_wakeup('commands');
   END IF;
   RETURN v_count;

@@ -55,6 +55,7 @@ BEGIN
   DELETE FROM webhook_outbox.claim;
   INSERT INTO webhook_outbox.claim
     SELECT s.system_identifier, d.oid FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();
+  PERFORM webhook_outbox.note_action('resume_delivery', NULL, NULL, NULL, nullif(v_count, 0));
   PERFORM webhook_outbox.request_wakeup('endpoints');
   PERFORM webhook_outbox.request_wakeup('commands');
   RETURN v_count;

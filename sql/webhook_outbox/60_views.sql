@@ -241,5 +241,5 @@ COMMENT ON COLUMN webhook_outbox.queue_status.cursor_moved_at IS 'when the dispa
 -- to costs for which the server compiles the query first, for seconds.
 ANALYZE webhook_outbox.event, webhook_outbox.attempt, webhook_outbox.delivery, webhook_outbox.dead_letter,
   webhook_outbox.command, webhook_outbox.endpoint, webhook_outbox.endpoint_secret, webhook_outbox.ring_leaf,
-  webhook_outbox.cursor;
+  webhook_outbox.cursor, webhook_outbox.operator_action;
 

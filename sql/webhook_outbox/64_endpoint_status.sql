@@ -24,7 +24,8 @@ CREATE VIEW webhook_outbox.endpoint_status AS
          p.tier, n.pending + w.parked AS pending, w.retrying, l.dead_letters, w.next_attempt_at,
          least(n.oldest_at, w.oldest_at) AS waiting_since,
          s.started_at AS last_success_at, f.started_at AS last_failure_at,
-         f.http_status AS last_failure_status, coalesce(p.disabled_reason, h.problem, f.error) AS last_error
+         f.http_status AS last_failure_status, coalesce(p.disabled_reason, h.problem, f.error) AS last_error,
+         a.by_whom AS paused_by, a.at AS paused_at
   FROM webhook_outbox.endpoint p
   LEFT JOIN (
     SELECT d.endpoint_id AS of_endpoint, count(*) AS pending, min(d.created_at) AS oldest_at
@@ -55,7 +56,11 @@ CREATE VIEW webhook_outbox.endpoint_status AS
       ORDER BY b.endpoint_id, b.resolution, b.bucket DESC LIMIT 1) r ON true) s
   LEFT JOIN LATERAL (
     SELECT a.started_at, a.http_status, a.error FROM webhook_outbox.attempt a
-    WHERE a.endpoint_id = p.endpoint_id AND a.outcome <> 'delivered' ORDER BY a.started_at DESC LIMIT 1) f ON true;
+    WHERE a.endpoint_id = p.endpoint_id AND a.outcome <> 'delivered' ORDER BY a.started_at DESC LIMIT 1) f ON true
+  LEFT JOIN LATERAL (
+    SELECT o.by_whom, o.at FROM webhook_outbox.operator_action o
+    WHERE NOT p.enabled AND p.disabled_at IS NULL AND o.endpoint_id = p.endpoint_id AND o.action = 'pause'
+    ORDER BY o.action_id DESC LIMIT 1) a ON true;
 COMMENT ON VIEW webhook_outbox.endpoint_status IS
   'how each endpoint is doing, what waits for it, its last success and failure; a role that is to read it needs EXECUTE on '
   'open_successes() and seal_problem() too (grant_monitor() sees to that)';
@@ -75,3 +80,5 @@ COMMENT ON COLUMN webhook_outbox.endpoint_status.last_success_at IS
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_at IS 'start of the last attempt that failed';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_status IS 'HTTP status of that one; NULL: no response';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_error IS 'why it is disabled or held, or else the error of the last attempt that failed';
+COMMENT ON COLUMN webhook_outbox.endpoint_status.paused_by IS 'paused: by which role; NULL: it is not, or was made so';
+COMMENT ON COLUMN webhook_outbox.endpoint_status.paused_at IS 'paused: since when';

@@ -90,6 +90,7 @@ DECLARE
   v_at     text := webhook_outbox.time_words(p_status.last_attempt_at);
   v_due    text := webhook_outbox.time_words(p_status.next_attempt_at);
   v_sealed text;
+  v_paused text;
 BEGIN
   SELECT a.* INTO v_last FROM webhook_outbox.attempt a
   WHERE a.event_id = p_status.event_id AND a.endpoint_id = p_status.endpoint_id ORDER BY a.number DESC LIMIT 1;
@@ -131,8 +132,19 @@ BEGIN
                          v_sealed);
     END IF;
   END IF;
+  RETURN QUERY
+    SELECT format('  %s by %s at %s.', CASE o.action WHEN 'discard' THEN 'Discarded' WHEN 'cancel' THEN 'Cancelled'
+                                                     ELSE 'Sent again' END, o.by_whom, webhook_outbox.time_words(o.at))
+    FROM (SELECT a.* FROM webhook_outbox.operator_action a
+          WHERE a.event_id = p_status.event_id AND (a.endpoint_id = p_status.endpoint_id OR (a.endpoint_id IS NULL AND p_status.state = 'cancelled'))
+          ORDER BY a.action_id DESC LIMIT 5) o
+    ORDER BY o.action_id;
   IF p_status.state IN ('pending', 'retrying') AND NOT p_endpoint.enabled THEN
-    RETURN NEXT format('  The endpoint is paused: resume_endpoint(%L) lets it go on.', v_name);
+    SELECT format('was paused by %s at %s', a.by_whom, webhook_outbox.time_words(a.at)) INTO v_paused
+    FROM webhook_outbox.operator_action a
+    WHERE a.endpoint_id = p_endpoint.endpoint_id AND a.action = 'pause' AND p_endpoint.disabled_at IS NULL
+    ORDER BY a.action_id DESC LIMIT 1;
+    RETURN NEXT format('  The endpoint %s: resume_endpoint(%L) lets it go on.', coalesce(v_paused, 'is paused'), v_name);
   ELSIF p_status.state IN ('dead', 'cancelled') AND p_endpoint.endpoint_id IS NOT NULL
         AND p_status.created_at IS NOT NULL THEN
     RETURN NEXT format('  redeliver(%L, %L) sends it again.', p_status.event_id, v_name);

@@ -10,6 +10,7 @@ CREATE VIEW webhook_outbox.monitor_privilege AS
       ('worker_status', NULL), ('event_status', NULL), ('delivery_status', NULL), ('maintenance_status', NULL),
       ('foreign_object', NULL),
       ('alert', NULL), ('alert_history', NULL), ('alert_silence', NULL), ('incident', NULL), ('incident_event', NULL),
+      ('operator_action', NULL),
       ('integration', NULL), ('integration_gap', NULL), ('prometheus_metric', NULL), ('monitor_privilege', NULL),
       -- what it means
       ('tier', NULL), ('time_window', NULL), ('signal_definition', NULL), ('alert_rule', NULL), ('alert_signal', NULL),

@@ -17,7 +17,8 @@ BEGIN
                              maintenance_step,queue_sample,alert_silence,
                              alert_silence_silence_id_seq,alert_history,alert_history_change_id_seq,incident_record,
                              incident_record_incident_id_seq,incident_alert,incident_event,
-                             incident_event_incident_event_id_seq,publisher_tenant}'::text[]
+                             incident_event_incident_event_id_seq,publisher_tenant,
+                             operator_action,operator_action_action_id_seq}'::text[]
   LOOP
     PERFORM pg_catalog.pg_extension_config_dump(('webhook_outbox.' || v_table)::pg_catalog.regclass, '');
   END LOOP;

@@ -20,10 +20,12 @@ my %query = (
 		JOIN webhook_outbox.incident_event e USING (incident_id)
 		ORDER BY e.incident_event_id),
 	history => 'SELECT * FROM webhook_outbox.alert_history ORDER BY change_id',
-	silences => 'SELECT * FROM webhook_outbox.alert_silence');
+	silences => 'SELECT * FROM webhook_outbox.alert_silence',
+	actions => 'SELECT * FROM webhook_outbox.operator_action ORDER BY action_id');
 
 $node->safe_psql('postgres', q(
 	SELECT webhook_outbox.create_endpoint('billing', 'https://example.com/');
+	SELECT webhook_outbox.pause_endpoint('billing');
 	UPDATE webhook_outbox.alert_rule SET enabled = false WHERE scope = 'system';
 	UPDATE webhook_outbox.alert_rule SET threshold = 98, endpoint = 'billing'
 		WHERE name = 'success_low';
@@ -55,6 +57,7 @@ is(sql_value($node, $query{$_}, 'copy'), $before{$_}, "$_ are the same")
 isnt($before{$_}, '', "there are $_") for sort keys %query;
 $node->safe_psql('copy', q(
 	SELECT webhook_outbox.evaluate_alerts();
+	SELECT webhook_outbox.resume_endpoint('billing');
 	SELECT webhook_outbox.silence_alert(NULL, 'x', now() + interval '1 day', 'x')));
 pass('numbers go on where they were');
 
