@@ -50,7 +50,7 @@ VALUES (:'order_id', :all_id, 1, 200, 0, now(), NULL, 'delivered', NULL),
        (:'user_id', :all_id, 1, NULL, 1, now(), now() + '5 s', 'timeout', 'no answer after 15.0 s'),
        (:'user_id', :all_id, 2, 204, 1, now() + '5 s', NULL, 'delivered', NULL);
 INSERT INTO webhook_outbox.delivery (event_id, endpoint_id, state, next_attempt_at, attempts, last_attempt_at)
-VALUES (:'order_id', :orders_id, 'retrying', now() + '5 s', 1, now()),
+VALUES (:'order_id', :orders_id, 'retrying', now() + '1 hour', 1, now()),
        (:'user_id', :acme_id, 'parked', now(), 0, NULL);
 TABLE deliveries;
 TABLE events;
