@@ -21,9 +21,10 @@
 # Settings (environment): WO_MAJORS_HOME (where root folders and builds are kept
 # for the next time; default: removed at the end).
 
-# SQL, then delivery, crashes, copies, rings, metrics, dumps and hooks
+# SQL, then delivery, crashes, copies, rings, metrics, dumps, hooks and look-ups
 # shellcheck disable=SC2034 # used by check.sh
-WO_MAJORS_SOME=(regress isolation test/t/{001,003,010,020,033,041,042,043,046,048,049,051,052,054,055,057,059,070,080,083,084,092,098}_*.pl)
+WO_MAJORS_SOME=(regress isolation test/t/{001,003,010,020,033,041,042,043,046,048,049,051,052,054,055,057,059,070,080,083,084,092,098}_*.pl
+	test/t/{088_names,093_hostile_dns,097_dead_nameserver}.pl)
 
 # The Debian release whose packages are of this major.
 wo_release_of() {
@@ -86,25 +87,31 @@ wo_make_root() {
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--include="postgresql-$major,postgresql-$major-cron,make,gcc,libc6-dev" \
-		--include=libcurl4-openssl-dev,libssl-dev,openssl,ca-certificates,iproute2 \
+		--include=libcurl4-openssl-dev,libssl-dev,openssl,ca-certificates,iproute2,mount \
 		--include=libipc-run-perl,libio-socket-ssl-perl,python3-h2 \
 		--customize-hook="$(wo_unpack_hook libpq-dev "postgresql-server-dev-$major")" \
 		${old:+--customize-hook="$old"} \
 		--customize-hook="$close" \
 		"$release" "$root" "$(wo_mirror)" &&
-		cp /etc/hosts "$root/etc/hosts"
+		cp /etc/hosts "$root/etc/hosts" && : >>"$root/etc/resolv.conf"
 }
 
-# Run a command in a root folder, where /mnt is this checkout, read only.
+# Run a command in a root folder, where /mnt is this checkout, read only. The folder
+# becomes the root of the namespace: in a mere chroot the kernel lets nobody make
+# namespaces for users, and tests that need names or disks of their own would skip.
 wo_run_in_root() {
 	# shellcheck disable=SC2016 # for the inner shell to expand
 	unshare --mount --pid --fork --kill-child sh -ec '
 		root=$1
+		mount --bind "$root" "$root"
 		mount --bind -o ro "$2" "$root/mnt"
 		mount -t proc proc "$root/proc"
 		mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 		shift 2
-		exec chroot "$root" "$@"' sh "$1" "$WO_TOP" "${@:2}"
+		cd "$root"
+		pivot_root . .
+		umount -l .
+		exec "$@"' sh "$1" "$WO_TOP" "${@:2}"
 }
 
 # PostgreSQL with assertions, and compiled with further flags, below a folder. The
@@ -137,13 +144,17 @@ wo_make_server() {
 
 # Make what a target needs, unless it is there; why not, when it cannot be had.
 wo_make_target() {
-	local target=$1 place=$2 major=${1%%[a-z]*} make=wo_make_root flags=
+	local target=$1 place=$2 major=${1%%[a-z]*} make=wo_make_root flags= recipe
 
 	[ "$target" != "${major}v" ] || command -v valgrind >/dev/null || {
 		echo "valgrind is not installed"
 		return 1
 	}
-	[ ! -e "$place.ready" ] || return 0
+	[ "$target" = "$major" ] || make=wo_make_server
+	[ "$target" != "${major}v" ] || flags=-DUSE_VALGRIND
+	# what was kept and is made otherwise by now is made anew
+	recipe="$(declare -f "$make" | cksum) $flags"
+	[ "$(cat "$place.ready" 2>/dev/null)" != "$recipe" ] || return 0
 	[ "$(id -u)" = 0 ] || {
 		echo "root is needed to make it"
 		return 1
@@ -153,16 +164,13 @@ wo_make_target() {
 			echo "mounts of one's own are not allowed here"
 			return 1
 		}
-	else
-		make=wo_make_server
-		[ "$target" != "${major}v" ] || flags=-DUSE_VALGRIND
 	fi
-	rm -rf "$place"
+	rm -rf "$place" "$place.ready"
 	$make "$major" "$place" $flags >"$place.log" 2>&1 || {
 		(grep '^E: ' "$place.log" || tail -n 5 "$place.log") | head -n 5 | tr '\n' ' '
 		return 1
 	}
-	: >"$place.ready"
+	echo "$recipe" >"$place.ready"
 }
 
 # One target: its server, then a check.sh of its own with these arguments.
