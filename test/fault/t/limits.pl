@@ -129,6 +129,12 @@ sub lack_memory
 	return "pid $pid";
 }
 
+# AddressSanitizer ends a process that gets no memory, before the process can see it.
+sub is_sanitized
+{
+	return slurp_file('/proc/' . sender() . '/maps') =~ /libasan/;
+}
+
 sub kill_sender
 {
 	my $pid = sender();
@@ -144,11 +150,15 @@ for my $round (1 .. $n_rounds)
 	ok($world->strike('SIGKILL sender', \&kill_sender), 'a sender is killed, and all restarts');
 	lose_files();
 	replace_sender();
-	my $n_crashes = n_logged($node, qr/was terminated by signal/);
-	ok($world->strike('no memory', \&lack_memory), 'a sender runs out of memory');
-	is(n_logged($node, qr/was terminated by signal/), $n_crashes, 'which crashes nothing');
-	$world->wait_settled(60);
-	replace_sender();    # by one without limits
+  SKIP:
+	{
+		skip 'AddressSanitizer lets no process run out of memory', 3 if is_sanitized();
+		my $n_crashes = n_logged($node, qr/was terminated by signal/);
+		ok($world->strike('no memory', \&lack_memory), 'a sender runs out of memory');
+		is(n_logged($node, qr/was terminated by signal/), $n_crashes, 'which crashes nothing');
+		$world->wait_settled(60);
+		replace_sender();    # by one without limits
+	}
 }
 is(join(' ', $world->sql("SELECT DISTINCT outcome || ': ' || error FROM webhook_outbox.attempt WHERE $blame")),
 	'', 'no receiver is blamed');
