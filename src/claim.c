@@ -26,17 +26,19 @@
 
 static const Oid compare_types[] = {INT8OID, OIDOID, TEXTOID};
 static WoStatement compare = {
-	"SELECT coalesce(bool_and(system_identifier = $1 AND database_id = $2 "
-	"AND instance_id = $3), false) AND count(*) = 1 "
-	"FROM webhook_outbox.claim", 3, compare_types, NULL
+	"SELECT coalesce(bool_and(is_here AND instance_id = $3), false) "
+	"AND count(*) = 1, coalesce(bool_and(is_here), false) AND count(*) = 1 "
+	"FROM (SELECT instance_id, system_identifier = $1 AND database_id = $2 "
+	"AS is_here FROM webhook_outbox.claim) c", 3, compare_types, NULL
 };
 
 /*
  * Is the only claim this database's own?  A second one comes from a dump,
- * perhaps of this very database.
+ * perhaps of this very database.  If not, is_other_name says whether nothing
+ * but the server's name speaks against it.
  */
 bool
-wo_claim_is_ours(void)
+wo_claim_is_ours(bool *is_other_name)
 {
 	Datum		args[3];
 	bool		isnull;
@@ -45,5 +47,6 @@ wo_claim_is_ours(void)
 	args[1] = ObjectIdGetDatum(MyDatabaseId);
 	args[2] = CStringGetTextDatum(wo_instance_id);
 	wo_txn_query(&compare, args, NULL, 0);
+	*is_other_name = DatumGetBool(wo_txn_value(0, 2, &isnull));
 	return DatumGetBool(wo_txn_value(0, 1, &isnull));
 }

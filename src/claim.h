@@ -10,6 +10,6 @@
 #ifndef WO_CLAIM_H
 #define WO_CLAIM_H
 
-extern bool wo_claim_is_ours(void);
+extern bool wo_claim_is_ours(bool *is_other_name);
 
 #endif							/* WO_CLAIM_H */

@@ -191,7 +191,7 @@ check_claim(WoDispatcher *d)
 	if (!d->must_check_claim && !(d->is_held && d->is_polling))
 		return;
 	wo_txn_begin("looking whether this database is a copy");
-	is_ours = wo_claim_is_ours();
+	is_ours = wo_claim_is_ours(&d->has_other_name);
 	wo_txn_commit();
 	d->must_check_claim = false;
 	if (is_ours && d->is_told_held)
@@ -202,6 +202,8 @@ check_claim(WoDispatcher *d)
 		ereport(LOG,
 				(errmsg("webhook_outbox does not deliver from database \"%s\": it is a copy",
 						database_name),
+				 d->has_other_name ?
+				 errhint("Another webhook_outbox.instance_id was to deliver: set that again, or call webhook_outbox.resume_delivery() in it if this server should.") :
 				 errhint("Call webhook_outbox.resume_delivery() in it if it should deliver instead of its source.")));
 	d->is_held = !is_ours;
 	d->is_told_held = !is_ours;

@@ -26,6 +26,7 @@ typedef struct WoDispatcher
 	bool		is_polling;		/* this cycle looks without being woken */
 	bool		is_held;		/* the database is a copy: nothing goes out */
 	bool		is_told_held;	/* ... and the log says so */
+	bool		has_other_name; /* ... by its instance_id alone */
 	bool		must_check_claim;	/* instance_id may be new */
 	bool		is_stopping;	/* asked to end: nothing new goes out */
 	bool		is_stuck;		/* outcomes cannot be recorded: likewise */

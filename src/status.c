@@ -84,6 +84,8 @@ state_name(const WoDispatcher *d)
 		return psprintf("not sending: %s%s",
 						d->is_stuck ? "attempts cannot be recorded: " : "",
 						d->obstacle);
+	if (d->is_held && d->has_other_name)
+		return "not sending: this database is a copy by its webhook_outbox.instance_id, see resume_delivery()";
 	if (d->is_held)
 		return "not sending: this database is a copy, see resume_delivery()";
 	if (!wo_enabled)

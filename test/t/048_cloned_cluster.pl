@@ -30,7 +30,7 @@ $clone->append_conf('postgresql.conf',
 $clone->start;
 wait_for_sql($clone, $is_held, 'worker_status says that it is a copy');
 like(slurp_file($clone->logfile),
-	qr/it is a copy\n.*HINT: .*resume_delivery/,
+	qr/it is a copy\n.*HINT: .*instance_id.*resume_delivery/,
 	'so does the log, with a hint');
 publish($clone, 'order.created');
 $receiver->wait_for_requests('/down', 4, 'the source makes its retries');
@@ -49,6 +49,12 @@ $receiver->wait_for('/well', 4, 'after a restart too');
 $node->append_conf('postgresql.conf', "webhook_outbox.instance_id = 'other'");
 $node->reload;
 wait_for_sql($node, $is_held, 'a name that is changed by a reload counts');
+like(
+	sql_value(
+		$node, q(SELECT state FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher')),
+	qr/ by its webhook_outbox.instance_id, see resume_delivery\(\)$/,
+	'and worker_status says that the name is the reason');
 $node->append_conf('postgresql.conf',
 	"webhook_outbox.instance_id = 'production'");
 $node->reload;
