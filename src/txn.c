@@ -230,7 +230,15 @@ assume_role(void)
 		Oid			namespace_id;
 
 		if (wo_role[0] != '\0')
-			work_role = get_role_oid(wo_role, false);
+		{
+			work_role = get_role_oid(wo_role, true);
+			if (!OidIsValid(work_role))
+				ereport(ERROR,
+						(errcode(ERRCODE_UNDEFINED_OBJECT),
+						 errmsg("role \"%s\" does not exist, which webhook_outbox.role names",
+								wo_role),
+						 errhint("Create it, or change the setting and reload.")));
+		}
 		else if (!wo_txn_find_extension(&work_role, &namespace_id))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
