@@ -58,7 +58,8 @@ BEGIN
     IF v_state IS NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'no_data_found',
         MESSAGE = format('event %s was never owed to endpoint "%s"', redeliver.event_id, redeliver.endpoint),
-        HINT = 'webhook_outbox.replay() sends an endpoint events from before it existed.';
+        HINT = 'webhook_outbox.explain_event() says why. webhook_outbox.replay() sends an endpoint events from before it existed, '
+               'and of types that it does not ask for.';
     ELSIF v_state = 'pending' THEN
       RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format('event %s is still under way to endpoint "%s"', redeliver.event_id, redeliver.endpoint),

@@ -17,9 +17,9 @@ CREATE FUNCTION webhook_outbox.explain_workers() RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_hint  text;
-  v_state text;
-  v_error text;
+  v_hint       text;
+  v_dispatcher record;
+  v_error      text;
 BEGIN
   BEGIN
     PERFORM webhook_outbox.require_workers();
@@ -30,17 +30,25 @@ BEGIN
   IF current_setting('webhook_outbox.enabled', true) = 'off' THEN
     RETURN 'Nothing is sent now: webhook_outbox.enabled is off. What waits is sent when it is on again.';
   END IF;
-  SELECT w.state INTO v_state FROM webhook_outbox.worker_rows() w
-  WHERE w.process = 'dispatcher' AND w.database = current_database() AND w.is_running;
-  IF FOUND THEN
+  SELECT w.* INTO v_dispatcher FROM webhook_outbox.worker_rows() w
+  WHERE w.process = 'dispatcher' AND w.database = current_database();
+  IF NOT v_dispatcher.expected THEN
+    RETURN 'Nothing is sent now: this database is not in webhook_outbox.databases. What waits is sent when it is.';
+  ELSIF v_dispatcher.state = 'starting' THEN
+    -- only what it has met itself is a reason
+    RETURN CASE WHEN v_dispatcher.last_error_at >= v_dispatcher.running_since
+                THEN format('Nothing is sent yet: the dispatcher is starting: %s.', v_dispatcher.last_error)
+                ELSE 'Nothing is sent yet: the dispatcher is starting.' END;
+  ELSIF v_dispatcher.is_running THEN
     -- NULL when it does send: what worker_status says begins otherwise then
-    RETURN 'Nothing is sent now: ' || substring(v_state FROM '^not sending: (.*)$') || '.';
+    RETURN 'Nothing is sent now: ' || substring(v_dispatcher.state FROM '^not sending: (.*)$') || '.';
   END IF;
-  SELECT w.last_error INTO v_error FROM webhook_outbox.worker_rows() w
+  SELECT format('%s, at %s', w.last_error, webhook_outbox.time_words(w.last_error_at)) INTO v_error
+  FROM webhook_outbox.worker_rows() w
   WHERE w.last_error IS NOT NULL AND (w.process = 'launcher' OR w.database = current_database())
   ORDER BY w.last_error_at DESC LIMIT 1;
   RETURN format('Nothing is sent now: the dispatcher of this database does not run (%s). See worker_status.',
-                coalesce(v_error, 'no error is known'));
+                coalesce('the last error is: ' || v_error, 'no error is known'));
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.explain_workers() IS 'why nothing at all is sent from this database now; NULL: something is';
@@ -52,6 +60,7 @@ DECLARE
   v_retention text := current_setting('webhook_outbox.event_retention', true);
   v_at        timestamptz;
   v_open      record;
+  v_n_open    integer := 0;
 BEGIN
   RETURN NEXT format('Event %s is not stored.', p_event_id);
   IF substr(p_event_id::text, 15, 1) <> '7' THEN
@@ -64,16 +73,26 @@ BEGIN
     RETURN NEXT format('Events are kept for %s (webhook_outbox.event_retention).', v_retention);
     RETURN;
   END IF;
-  RETURN NEXT 'Its transaction rolled back: nobody is told. Or it is still open: it is sent when that commits.';
   FOR v_open IN
-    SELECT a.pid, a.xact_start FROM pg_stat_activity a
+    SELECT format('process %s has a transaction open since %s', a.pid, webhook_outbox.time_words(a.xact_start)) AS words,
+           a.xact_start AS began_at
+    FROM pg_stat_activity a
     WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+      AND a.backend_type <> 'autovacuum worker' AND a.backend_type NOT LIKE 'webhook_outbox%'
       AND a.xact_start <= v_at + interval '1 second'
-    ORDER BY a.xact_start LIMIT 3
+    UNION ALL
+    -- when one began is not known, only that it was before
+    SELECT format('transaction %L was prepared at %s', x.gid, webhook_outbox.time_words(x.prepared)), x.prepared
+    FROM pg_prepared_xacts x
+    WHERE x.database = current_database() AND x.prepared >= v_at - interval '1 second'
+    ORDER BY began_at LIMIT 3
   LOOP
-    RETURN NEXT format('Process %s has a transaction open since %s that can hold it.',
-                       v_open.pid, webhook_outbox.time_words(v_open.xact_start));
+    v_n_open := v_n_open + 1;
+    RETURN NEXT format('Perhaps its transaction is still open, and it is sent when that commits: %s.', v_open.words);
   END LOOP;
+  RETURN NEXT CASE WHEN v_n_open = 0
+    THEN 'Its transaction rolled back, so nobody is told. Or this is the id of an event of another database.'
+    ELSE 'Otherwise that rolled back, and nobody is told.' END;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.explain_missing(uuid) IS 'what explain_event says of an event that is not stored';
@@ -117,7 +136,9 @@ BEGIN
     RETURN NEXT format('  Attempt %s was at %s, %s: %s.', p_status.attempts, coalesce(v_at, 'an unknown time'),
                        coalesce(v_last.outcome, v_letter.last_outcome, 'result unknown'),
                        coalesce(p_status.last_error, v_last.error, 'HTTP ' || p_status.last_status, 'no more is known'));
-    IF v_last.outcome = 'blocked' THEN
+    IF v_last.error LIKE 'certificate was not accepted%' THEN
+      RETURN NEXT '  A CA of your own goes into ca_certificates of the endpoint, or into the file of webhook_outbox.ca_file.';
+    ELSIF v_last.outcome = 'blocked' THEN
       RETURN QUERY SELECT '  ' || h FROM webhook_outbox.blocked_hint(v_last.error) h WHERE h IS NOT NULL;
     END IF;
   END IF;
@@ -175,15 +196,19 @@ COMMENT ON FUNCTION webhook_outbox.explain_not_owed(webhook_outbox.event, webhoo
   'what explain_event says of an endpoint without a delivery';
 
 CREATE FUNCTION webhook_outbox.explain_event(event_id uuid) RETURNS SETOF text
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
   v_event      webhook_outbox.event;
   v_status     webhook_outbox.delivery_status;
   v_endpoint   webhook_outbox.endpoint;
-  v_is_waiting boolean := false;
   v_lines      integer := 0;
 BEGIN
+  -- what a query made of an operation_id or an order that it did not find
+  IF event_id IS NULL THEN
+    RETURN NEXT 'There is no such event: its id is NULL.';
+    RETURN;
+  END IF;
   SELECT e.* INTO v_event FROM webhook_outbox.event e WHERE e.id = explain_event.event_id;
   IF FOUND THEN
     RETURN NEXT format('Event %s: %s%s%s.', v_event.id, v_event.type,
@@ -196,18 +221,20 @@ BEGIN
     RETURN NEXT 'It is sent when this transaction commits: the transaction is the only thing missing.';
   END IF;
 
+  -- what holds up all of them comes first
+  IF EXISTS (SELECT FROM webhook_outbox.delivery_status d
+             WHERE d.event_id = explain_event.event_id AND d.state IN ('pending', 'retrying')) THEN
+    RETURN QUERY SELECT w FROM webhook_outbox.explain_workers() w WHERE w IS NOT NULL;
+  END IF;
   FOR v_status IN
     SELECT d.* FROM webhook_outbox.delivery_status d
     WHERE d.event_id = explain_event.event_id ORDER BY d.endpoint_name, d.endpoint_id
   LOOP
     SELECT p.* INTO v_endpoint FROM webhook_outbox.endpoint p WHERE p.endpoint_id = v_status.endpoint_id;
     RETURN QUERY SELECT webhook_outbox.explain_delivery(v_status, v_endpoint);
-    v_is_waiting := v_is_waiting OR v_status.state IN ('pending', 'retrying');
     v_lines := v_lines + 1;
   END LOOP;
-  IF v_is_waiting THEN
-    RETURN QUERY SELECT w FROM webhook_outbox.explain_workers() w WHERE w IS NOT NULL;
-  ELSIF v_lines = 0 AND v_event.id IS NOT NULL THEN
+  IF v_lines = 0 AND v_event.id IS NOT NULL THEN
     RETURN NEXT CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint) THEN 'It is owed to no endpoint.'
                      ELSE 'There is no endpoint that it could go to: create_endpoint() makes one.' END;
   END IF;

@@ -39,7 +39,7 @@ UPDATE webhook_outbox.endpoint SET enabled = false, disabled_reason = 'it answer
 WHERE name = 'billing';
 SELECT pg_temp.explain(:'id') OFFSET 3;
 UPDATE webhook_outbox.delivery SET next_attempt_at = clock_timestamp() - interval '1 s' WHERE endpoint_id = :billing_id;
-SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 1;
+SELECT pg_temp.explain(:'id') OFFSET 4 LIMIT 1;
 
 -- Delivered; cancelled.
 INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, total_ms, outcome)
@@ -60,7 +60,12 @@ SELECT webhook_outbox.discard_dead_letters();
 SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 4;
 ROLLBACK TO s;
 SELECT webhook_outbox.redeliver(:'id', 'billing');
-SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 4;
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 5;
+ROLLBACK TO s;
+UPDATE webhook_outbox.attempt SET outcome = 'tls_error', error = 'certificate was not accepted: self-signed certificate'
+WHERE number = 2;
+UPDATE webhook_outbox.dead_letter SET last_error = 'certificate was not accepted: self-signed certificate';
+SELECT pg_temp.explain(:'id') OFFSET 4 LIMIT 2;
 ROLLBACK TO s;
 
 -- The endpoint was deleted; many others do not match; the event is for one alone.

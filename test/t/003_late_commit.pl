@@ -28,6 +28,11 @@ my @early = map { publish($node, 'early') } 1 .. 5;
 $receiver->wait_for('/all', 5, 'later events arrive before it commits');
 my @first = $receiver->accepted_ids('/all');
 is_deeply([ sort @first ], [ sort @early ], 'only those arrive');
+like(
+	sql_value($node, "SELECT string_agg(e, ' ')
+		FROM webhook_outbox.explain_event('$late[0]') e"),
+	qr/still open.*: process \d+ has a transaction open since /,
+	'explain_event names a process whose transaction may hold an event');
 
 $sessions[1]->query_safe('COMMIT');
 $receiver->wait_for('/all', 6, 'one that commits late arrives');

@@ -51,7 +51,12 @@ wait_for_sql($node, "SELECT ($dispatchers) = 'Second Shop first postgres'",
 delivers($_) for 'first', 'Second Shop';
 
 list('"Second Shop", postgres', 'Second Shop postgres');
-publish($node, 'order.created', '{}', 'first');
+my $unlisted = publish($node, 'order.created', '{}', 'first');
+like(
+	sql_value(
+		$node, "SELECT webhook_outbox.explain_event('$unlisted')", 'first'),
+	qr/^Nothing is sent now: this database is not in webhook_outbox.databases/m,
+	'explain_event says so in a database that is not in the list');
 delivers('Second Shop');
 is($receiver->stats('/first')->{requests}, $n{first},
 	'from others nothing is sent');

@@ -19,6 +19,20 @@ my $later = publish($node, 'later');
 $receiver->wait_for('/well', 1, 'later events are delivered');
 is_deeply([ $receiver->accepted_ids('/well') ], [$later], 'and only they');
 
+sub explains
+{
+	my ($id, $words, $claim) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return like(
+		sql_value($node, "SELECT string_agg(e, ' ')
+			FROM webhook_outbox.explain_event('$id') e"), $words, $claim);
+}
+explains(
+	$kept,
+	qr/still open.* transaction 'one' was prepared at /,
+	'explain_event names the transaction that may hold an event');
+
 $node->restart;
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'two'");
 $node->safe_psql('postgres', "COMMIT PREPARED 'one'");
@@ -29,6 +43,10 @@ all_delivered($node, 'nothing more is owed');
 my %got = map { $_ => 1 } $receiver->accepted_ids('/well');
 ok($got{$kept}, 'what was committed arrived');
 ok(!$got{$undone}, 'what was rolled back did not');
+explains(
+	$undone,
+	qr/Its transaction rolled back, so nobody is told\./,
+	'explain_event says so when no transaction can hold it');
 is($receiver->stats('/well')->{duplicates}, 0, 'nothing arrived twice');
 
 finish($node, $receiver);
