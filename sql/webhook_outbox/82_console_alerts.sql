@@ -94,7 +94,11 @@ DECLARE
 BEGIN
   FOR v_incident IN
     SELECT i.* FROM webhook_outbox.incident i
-    WHERE i.state <> 'closed' AND (p_endpoint_id IS NULL OR i.endpoint_id = p_endpoint_id OR i.scope = 'system')
+    WHERE i.state <> 'closed'
+      AND (p_endpoint_id IS NULL OR i.endpoint_id = p_endpoint_id OR i.scope = 'system'
+           -- one of its tier that alerts of this endpoint have joined
+           OR EXISTS (SELECT FROM webhook_outbox.incident_alert a
+                      WHERE a.incident_id = i.incident_id AND a.endpoint_id = p_endpoint_id))
     ORDER BY i.score DESC, i.opened_at, i.incident_id
   LOOP
     v_n := v_n + 1;

@@ -125,6 +125,15 @@ SELECT :'page' LIKE '%<title>A title</title>%<h1>A title</h1>%' AS title,
        :'page' LIKE '%aria-label="12.5 k deliveries, 220 failed attempts"%' AS plot;
 SELECT webhook_outbox.console(endpoint => 'good') AS page \gset
 SELECT :'page' LIKE '%>good<%' AS has_it, :'page' LIKE '%>bad<%' AS has_others;
+-- an incident of a tier is on the page of an endpoint whose alerts have joined it, and not on those of others
+INSERT INTO webhook_outbox.incident_record (scope, subject_key, subject, tier, began_at, opened_at, last_firing_at, reason)
+  VALUES ('tier', '2', '2', 2, now(), now(), now(), 'the tier fails');
+INSERT INTO webhook_outbox.incident_alert (incident_id, rule, subject_key, signal, endpoint_id, message, fired_at)
+  SELECT i.incident_id, 'dead_letters', e.endpoint_id, 'dead_letters', e.endpoint_id, 'm', now()
+  FROM webhook_outbox.incident_record i, webhook_outbox.endpoint e WHERE e.name = 'bad';
+SELECT e.name, webhook_outbox.console(endpoint => e.name) LIKE '%the tier fails%' AS has_incident
+FROM webhook_outbox.endpoint e ORDER BY e.name;
+DELETE FROM webhook_outbox.incident_record;
 SELECT webhook_outbox.console(max_rows => 1) LIKE '%And 1 more:</p><pre>SELECT * FROM webhook_outbox.endpoint_status%'
        AS says_how_many_more;
 -- dead letters: what is said to send them again can be done, though the newest was for an endpoint that is deleted
