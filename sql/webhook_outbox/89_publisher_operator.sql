@@ -28,7 +28,7 @@ UNION ALL
   SELECT v.kind, c.oid::regclass::text, v.privilege, v.columns
   FROM (VALUES
     -- what was sent and answered
-    ('table', 'event', 'SELECT', '{id,created_at,endpoint_id,type,tenant,source,operation_id,headers,payload}'::text[]),
+    ('table', 'event', 'SELECT', NULL::text[]),
     ('table', 'attempt', 'SELECT', '{response}'),
     ('table', 'dead_letter', 'SELECT', '{last_response}'),
     -- endpoints; create_endpoint() makes them, with a key
