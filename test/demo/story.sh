@@ -212,6 +212,8 @@ run_sql "SELECT name, number, outcome, http_status, round(total_ms::numeric, 1) 
        date_trunc('milliseconds', next_attempt_at - started_at) AS retry_after
 FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint USING (endpoint_id)
 WHERE event_id = '$event' ORDER BY name, number;"
+# it shows what was counted a moment ago
+wait_until "SELECT state = 'idle' FROM webhook_outbox.worker_status WHERE process = 'dispatcher'"
 run_sql 'SELECT process, database, pid, is_running, state, delivered, failed FROM webhook_outbox.worker_status;'
 
 chapter '5. All of it on one page, for a browser'
