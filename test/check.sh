@@ -37,6 +37,13 @@ majors_tests=()
 [ $# -gt 0 ] || set -- regress isolation tap fault fuzz
 for suite in "$@"; do
 	case $suite in
+		-h | --help)
+			sed -n '2,/^$/s/^# \{0,1\}//p' test/check.sh
+			exit 0
+			;;
+		*.pl) [ -f "$suite" ] || wo_fail "no file $suite" ;;
+	esac
+	case $suite in
 		lint)
 			packages+=(cppcheck shellcheck codespell pg-bsd-indent universal-ctags)
 			files+=(test/suite/lint.pl)
