@@ -80,7 +80,7 @@ for suite in "$@"; do
 		cassert | asan)
 			wanted+=(bison flex zlib1g-dev)
 			majors=("$([ "$suite" = asan ] && echo 15san || echo 15c)")
-			majors_tests=(regress isolation tap)
+			majors_tests=(regress isolation tap fault)
 			;;
 		valgrind)
 			wanted+=(bison flex zlib1g-dev valgrind libio-socket-ssl-perl)
@@ -118,7 +118,7 @@ wo_run mkdir -p tmp_check tmp
 if [ ${#majors[@]} -gt 0 ]; then
 	case ${MAJORS_TESTS:-} in
 		'') ;;
-		all) majors_tests=(regress isolation tap) ;;
+		all) majors_tests=(regress isolation tap fault) ;;
 		*) read -ra majors_tests <<<"$MAJORS_TESTS" ;;
 	esac
 	export WO_MAJORS=${majors[*]}
