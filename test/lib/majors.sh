@@ -144,7 +144,7 @@ wo_make_server() {
 
 # Make what a target needs, unless it is there; why not, when it cannot be had.
 wo_make_target() {
-	local target=$1 place=$2 major=${1%%[a-z]*} make=wo_make_root flags= recipe
+	local target=$1 place=$2 major=${1%%[a-z]*} make=wo_make_root flags='' recipe
 
 	[ "$target" != "${major}v" ] || command -v valgrind >/dev/null || {
 		echo "valgrind is not installed"
