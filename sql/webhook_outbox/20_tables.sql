@@ -157,7 +157,7 @@ COMMENT ON COLUMN webhook_outbox.attempt.total_ms IS 'milliseconds from started_
 COMMENT ON COLUMN webhook_outbox.attempt.outcome IS 'delivered, http_error, timeout, dns_error, connect_error, tls_error, protocol_error, blocked, invalid_request or unknown';
 COMMENT ON COLUMN webhook_outbox.attempt.origin IS 'redelivery or replay; NULL: the event itself';
 COMMENT ON COLUMN webhook_outbox.attempt.error IS 'what went wrong, one line';
-COMMENT ON COLUMN webhook_outbox.attempt.response IS 'first bytes of the response''s body (webhook_outbox.response_excerpt); bytes that are no text as \xNN';
+COMMENT ON COLUMN webhook_outbox.attempt.response IS E'first bytes of the response''s body (webhook_outbox.response_excerpt); bytes that are no text as \\xNN';
 
 -- Deliveries that are an exception: waiting for a retry, for their turn, or cancelled. Written by the dispatcher alone.
 

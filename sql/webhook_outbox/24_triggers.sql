@@ -75,7 +75,7 @@ CREATE FUNCTION webhook_outbox.check_endpoint_name(p_name text, p_endpoint_id bi
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF char_length(p_name) NOT BETWEEN 1 AND 100 OR p_name ~ '[[:cntrl:]]|^\s|\s$' THEN
+  IF char_length(p_name) NOT BETWEEN 1 AND 100 OR p_name ~ '[[:cntrl:]]|^[[:space:]]|[[:space:]]$' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_name',
       MESSAGE = format('%L is not a name for an endpoint', left(p_name, 120)),
       HINT = 'A name has 1 to 100 characters, no control characters, and no space at either end.';
@@ -141,7 +141,7 @@ BEGIN
     v_message := format('description of an endpoint has %s characters', char_length(p_new.description));
     v_hint := 'At most 1000 are allowed: of what is longer, keep the address.';
   ELSIF octet_length(p_new.ca_certificates) > 262144
-        OR p_new.ca_certificates !~ '-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----' THEN
+        OR p_new.ca_certificates !~ '-----BEGIN CERTIFICATE-----[[:space:]][A-Za-z0-9+/=[:space:]]+-----END CERTIFICATE-----' THEN
     v_message := 'ca_certificates is not a list of PEM certificates of at most 256 kB';
     v_hint := 'It reads -----BEGIN CERTIFICATE-----, base64, -----END CERTIFICATE-----; NULL means: the CA bundle of the system.';
   ELSE
@@ -255,7 +255,7 @@ BEGIN
   IF NEW.tier NOT BETWEEN 1 AND 9 THEN
     v_message := format('tier %s is out of range', NEW.tier);
     v_hint := 'A tier is a number from 1, which matters most, to 9.';
-  ELSIF char_length(NEW.name) NOT BETWEEN 1 AND 100 OR NEW.name ~ '[[:cntrl:]]|^\s|\s$' THEN
+  ELSIF char_length(NEW.name) NOT BETWEEN 1 AND 100 OR NEW.name ~ '[[:cntrl:]]|^[[:space:]]|[[:space:]]$' THEN
     v_message := format('%L is not a name for a tier', left(NEW.name, 120));
     v_hint := 'A name has 1 to 100 characters, no control characters, and no space at either end.';
   ELSIF NEW.success_objective NOT BETWEEN 0.0001 AND 99.9999 THEN

@@ -232,14 +232,14 @@ UNION ALL
          'Is it spelt right? SELECT DISTINCT event_type FROM webhook_outbox.integration lists the types there are.'
   FROM reach r
   CROSS JOIN LATERAL (SELECT DISTINCT u.pattern FROM unnest(r.event_types) u (pattern)) x
-  WHERE x.pattern !~ '^(\*$|webhook_outbox\.)' AND r.created_at < now() - interval '7 days' AND r.attempts > 0
+  WHERE x.pattern !~ '^([*]$|webhook_outbox[.])' AND r.created_at < now() - interval '7 days' AND r.attempts > 0
     AND NOT EXISTS (SELECT FROM fact f
                     WHERE f.attempts_30d > 0
                       AND (f.event_type = '(other)' OR webhook_outbox.type_matches(ARRAY[x.pattern], f.event_type)))
 UNION ALL
   SELECT 'no source', f.event_type, 'its events do not say which system they come from',
          'Set source when publishing, so that this map shows who tells whom.'
-  FROM fact f WHERE f.source IS NULL AND f.attempts_30d > 0 AND f.event_type !~ '^(\(other\)$|webhook_outbox\.)'
+  FROM fact f WHERE f.source IS NULL AND f.attempts_30d > 0 AND f.event_type !~ '^([(]other[)]$|webhook_outbox[.])'
   GROUP BY f.event_type
 UNION ALL
   SELECT 'large payload', h.event_type, format('%s bytes on average%s; under 20 kB is advised', round(h.bytes_avg),

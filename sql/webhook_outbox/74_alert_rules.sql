@@ -183,7 +183,7 @@ DECLARE
   v_hint    text;
   v_code    text := 'invalid_parameter_value';
 BEGIN
-  IF char_length(p_rule.name) NOT BETWEEN 1 AND 100 OR p_rule.name ~ '[[:cntrl:]]|^\s|\s$' THEN
+  IF char_length(p_rule.name) NOT BETWEEN 1 AND 100 OR p_rule.name ~ '[[:cntrl:]]|^[[:space:]]|[[:space:]]$' THEN
     v_code := 'invalid_name';
     v_message := format('%L is not a name for an alert rule', left(p_rule.name, 120));
     v_hint := 'A name has 1 to 100 characters, no control characters, and no space at either end.';

@@ -177,7 +177,7 @@ AS $$
       AND (r.tier IS NULL OR r.tier = CASE a.scope WHEN 'endpoint' THEN p.tier ELSE a.subject::smallint END)
       AND (r.endpoint IS NULL OR r.endpoint = a.subject)
       -- no alerts about the types of alerts
-      AND NOT (a.scope = 'event_type' AND a.subject LIKE 'webhook\_outbox.%'))
+      AND NOT (a.scope = 'event_type' AND starts_with(a.subject, 'webhook_outbox.')))
   SELECT j.rule, s,
          ROW(j.name, j.subject_key, NULL, j.scope, j.subject, j.endpoint_id, j.tier, j.tenant, (j.rule).severity, NULL, NULL,
              NULL, j.value, j.second_value, coalesce(j.samples, 0),

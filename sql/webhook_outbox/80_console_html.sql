@@ -9,7 +9,7 @@ DECLARE
   v_utf8 bytea;
   v_code integer;
 BEGIN
-  v_utf8 := CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN '\xefbfbd' ELSE convert_to(p_char, 'UTF8') END;
+  v_utf8 := CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN E'\\xefbfbd' ELSE convert_to(p_char, 'UTF8') END;
   v_code := CASE length(v_utf8)
     WHEN 1 THEN get_byte(v_utf8, 0)
     WHEN 2 THEN (get_byte(v_utf8, 0) & 31) * 64 + (get_byte(v_utf8, 1) & 63)
@@ -43,8 +43,8 @@ BEGIN
   END IF;
   v_text := replace(replace(replace(replace(replace(v_text,
     '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
-  IF v_text COLLATE "C" ~ '[^ -~\n]' THEN
-    SELECT string_agg(CASE WHEN c.c COLLATE "C" ~ '[ -~\n]' THEN c.c ELSE webhook_outbox.html_char(c.c) END, '' ORDER BY c.n)
+  IF v_text COLLATE "C" ~ E'[^ -~\n]' THEN
+    SELECT string_agg(CASE WHEN c.c COLLATE "C" ~ E'[ -~\n]' THEN c.c ELSE webhook_outbox.html_char(c.c) END, '' ORDER BY c.n)
       INTO v_text FROM string_to_table(v_text, NULL) WITH ORDINALITY c (c, n);
   END IF;
   RETURN v_text || CASE WHEN length(p_text) > p_max THEN '&#8230;' ELSE '' END;
@@ -64,9 +64,9 @@ BEGIN
   END IF;
   RETURN 'E''' || (
     SELECT string_agg(
-      CASE WHEN c.c IN ('''', '\') THEN c.c || c.c
+      CASE WHEN c.c IN ('''', E'\\') THEN c.c || c.c
            WHEN c.c COLLATE "C" ~ '[ -~]' OR (ascii(c.c) > 159 AND webhook_outbox.html_char(c.c) <> '&#65533;') THEN c.c
-           ELSE '\U' || lpad(to_hex(ascii(c.c)), 8, '0') END, '' ORDER BY c.n)
+           ELSE E'\\U' || lpad(to_hex(ascii(c.c)), 8, '0') END, '' ORDER BY c.n)
     FROM string_to_table(p_text, NULL) WITH ORDINALITY c (c, n)) || '''';
 END
 $$;

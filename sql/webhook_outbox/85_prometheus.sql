@@ -238,7 +238,7 @@ CREATE FUNCTION webhook_outbox.prometheus_labels(p_labels jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '{' || string_agg(l.key || '="' || CASE WHEN l.value ~ E'[\\\\"\n]'
-           THEN replace(replace(replace(l.value, '\', '\\'), '"', '\"'), E'\n', '\n') ELSE l.value END || '"', ',') || '}'
+           THEN replace(replace(replace(l.value, E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n') ELSE l.value END || '"', ',') || '}'
   FROM jsonb_each_text(p_labels) l
 $$;
 COMMENT ON FUNCTION webhook_outbox.prometheus_labels(jsonb) IS 'labels as the text format has them; NULL: there are none';
@@ -247,14 +247,14 @@ CREATE FUNCTION webhook_outbox.prometheus_metrics() RETURNS text
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   WITH line AS (
-    SELECT CASE WHEN s.metric LIKE '%\_seconds\_bucket' THEN left(s.metric, -7)
-                WHEN s.metric LIKE '%\_seconds\_count' THEN left(s.metric, -6)
-                WHEN s.metric LIKE '%\_seconds\_sum' THEN left(s.metric, -4)
+    SELECT CASE WHEN s.metric LIKE '%!_seconds!_bucket' ESCAPE '!' THEN left(s.metric, -7)
+                WHEN s.metric LIKE '%!_seconds!_count' ESCAPE '!' THEN left(s.metric, -6)
+                WHEN s.metric LIKE '%!_seconds!_sum' ESCAPE '!' THEN left(s.metric, -4)
                 ELSE s.metric END AS metric,
            s.metric
              -- thousands of these: the call is only worth it where there is something to escape
              || CASE WHEN s.labels = '{}' THEN ''
-                     WHEN s.labels::text LIKE '%\\%' THEN webhook_outbox.prometheus_labels(s.labels)
+                     WHEN strpos(s.labels::text, E'\\') > 0 THEN webhook_outbox.prometheus_labels(s.labels)
                      ELSE '{' || (SELECT string_agg(l.key || '="' || l.value || '"', ',') FROM jsonb_each_text(s.labels) l) || '}' END
              || ' ' || CASE s.value WHEN 'Infinity' THEN '+Inf' WHEN '-Infinity' THEN '-Inf' ELSE s.value::text END || E'\n' AS text,
            row_number() OVER () AS nth

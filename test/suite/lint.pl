@@ -222,6 +222,30 @@ none("no line of C is wider than $max_columns columns, but for strings",
 none('C is indented by tabs and has no blanks at the end of lines', @blanks);
 none('each C file opens with its name and what it is', @headerless);
 
+# What a function's text says must not hang on standard_conforming_strings of
+# whoever calls it: a backslash stands in E'' or nowhere.  Dollar signs without
+# a name are passed over, for what they enclose is code.
+sub plain_strings
+{
+	my ($text) = @_;
+	my @found;
+
+	my $escaped = qr/(?:[^'\\]|\\.|'')*/s;
+
+	while ($text =~ m{--[^\n]*|\$(\w+)\$.*?\$\g1\$|"[^"]*"
+		|\b[Ee]'$escaped'(?:\s*\n\s*'$escaped')*|('(?:[^']|'')*')}gsx)
+	{
+		push @found, $2 if defined $2;
+	}
+	return @found;
+}
+none(
+	'no plain string of an SQL function has a backslash',
+	map {
+		my $file = $_;
+		map { "$file: $_" } grep { /\\/ } plain_strings(slurp($file))
+	} grep { m{^sql/} && $_ ne 'sql/webhook_outbox/00_header.sql' } @sql_files);
+
 # ---- the documents
 
 # A table's rows name files as `name.c`.
