@@ -26,6 +26,13 @@
 #define WO_WAIT_SET_OWNER	TopMemoryContext
 #endif
 
+/* 17: the oldest xid that the commit log has is elsewhere. */
+#if PG_VERSION_NUM >= 170000
+#define WO_OLDEST_CLOG_XID	(TransamVariables->oldestClogXid)
+#else
+#define WO_OLDEST_CLOG_XID	(ShmemVariableCache->oldestClogXid)
+#endif
+
 /* 17: processes are named by MyProcNumber. */
 #if PG_VERSION_NUM >= 170000
 #define WO_MY_PROC_NUMBER	((uint32) MyProcNumber)

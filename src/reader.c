@@ -20,12 +20,14 @@
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/pg_type_d.h"
+#include "compat.h"
 #include "encoding.h"
 #include "fault.h"
 #include "headers.h"
 #include "miscadmin.h"
 #include "reader.h"
 #include "ring.h"
+#include "storage/lwlock.h"
 #include "txn.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -314,6 +316,27 @@ wo_reader_make_event(MemoryContext context, uint64 row, int first_column)
 }
 
 /*
+ * Returns up to where the log must be flushed for the commit of xid to be on
+ * disk; invalid when it is already.  It is of what the commit log has no more:
+ * VACUUM froze it, and flushed the log before it cut that one off.
+ */
+static XLogRecPtr
+commit_lsn(uint64 xid)
+{
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
+	uint64		next;
+	uint32		n_known;		/* xids that the commit log has */
+
+	LWLockAcquire(XactTruncationLock, LW_SHARED);
+	next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	n_known = (uint32) next - WO_OLDEST_CLOG_XID;
+	if (xid + n_known >= next)
+		lsn = TransactionIdGetCommitLSN((TransactionId) xid);
+	LWLockRelease(XactTruncationLock);
+	return lsn;
+}
+
+/*
  * Flushes the log up to the commit of xid, if that was asynchronous: an event
  * whose commit can still vanish must not be sent.
  */
@@ -325,7 +348,7 @@ flush_commit(WoReader *reader, uint64 xid)
 
 	if (xid == last_xid || wo_snapshot_shows(reader->durable, xid))
 		return;
-	lsn = TransactionIdGetCommitLSN((TransactionId) xid);
+	lsn = commit_lsn(xid);
 	if (!XLogRecPtrIsInvalid(lsn))
 	{
 		WO_FAULT("before_flush");
