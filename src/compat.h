@@ -42,11 +42,12 @@
 
 /* 16: one more argument; 18: the tuple's item pointer as well. */
 #if PG_VERSION_NUM >= 160000
-#define WoExecInsertIndexTuples(rri, slot, estate, conflict) \
-	ExecInsertIndexTuples(rri, slot, estate, false, true, conflict, NIL, false)
+#define WoExecInsertIndexTuples(rri, slot, estate, no_error, conflict) \
+	ExecInsertIndexTuples(rri, slot, estate, false, no_error, conflict, NIL, \
+						  false)
 #else
-#define WoExecInsertIndexTuples(rri, slot, estate, conflict) \
-	ExecInsertIndexTuples(rri, slot, estate, false, true, conflict, NIL)
+#define WoExecInsertIndexTuples(rri, slot, estate, no_error, conflict) \
+	ExecInsertIndexTuples(rri, slot, estate, false, no_error, conflict, NIL)
 #endif
 #if PG_VERSION_NUM >= 180000
 #define WoExecCheckIndexConstraints(rri, slot, estate, tid) \

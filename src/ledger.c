@@ -334,16 +334,23 @@ create_attempt_slot(Relation rel)
  * Stores rows at the end of the leaf, and in its index.  Free space further
  * up is not used: what was recorded since some moment must lie on the page
  * that was the last one then, or behind it, for readers of metrics look no
- * further up.
+ * further up.  Constraints hold here too, with a column that others have
+ * added as NOT NULL: they must not find nulls there.
  */
 static void
 append_rows(ResultRelInfo *rri, EState *estate, TupleTableSlot **slots, int n)
 {
+	for (int i = 0; i < n; i++)
+	{
+		ExecConstraints(rri, slots[i], estate);
+		ResetPerTupleExprContext(estate);
+	}
 	table_multi_insert(rri->ri_RelationDesc, slots, n,
 					   GetCurrentCommandId(true), TABLE_INSERT_SKIP_FSM, NULL);
 	for (int i = 0; i < n; i++)
 	{
-		list_free(WoExecInsertIndexTuples(rri, slots[i], estate, NULL));
+		list_free(WoExecInsertIndexTuples(rri, slots[i], estate, false,
+										  NULL));
 		ResetPerTupleExprContext(estate);
 	}
 }
@@ -359,7 +366,7 @@ insert_attempt_rows(WoRecord **records, int n)
 	int			n_slots = Min(n, INSERT_AT_ONCE);
 	int			n_rows = 0;
 
-	InitResultRelInfo(rri, rel, 1, NULL, 0);
+	InitResultRelInfo(rri, rel, 0, NULL, 0);	/* of no query */
 	ExecOpenIndices(rri, false);
 	for (int i = 0; i < n_slots; i++)
 		slots[i] = create_attempt_slot(rel);

@@ -62,7 +62,8 @@ insert_unless_there(ResultRelInfo *rri, EState *estate, TupleTableSlot *slot)
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(rri->ri_RelationDesc, slot, cid, 0,
 									   NULL, token);
-		list_free(WoExecInsertIndexTuples(rri, slot, estate, &is_conflict));
+		list_free(WoExecInsertIndexTuples(rri, slot, estate, true,
+										  &is_conflict));
 		table_tuple_complete_speculative(rri->ri_RelationDesc, slot, token,
 										 !is_conflict);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());

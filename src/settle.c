@@ -401,7 +401,11 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	}
 }
 
-/* Errors after which the same transaction may well succeed later. */
+/*
+ * Errors after which the same transaction may well succeed later.  Those that
+ * come from the tables need somebody to mend them, and a new process would do
+ * no better: it would send again what this one has sent, and fail again.
+ */
 static bool
 is_passing(int sqlstate)
 {
@@ -410,8 +414,13 @@ is_passing(int sqlstate)
 		case ERRCODE_INSUFFICIENT_RESOURCES:	/* disk full */
 		case ERRCODE_OPERATOR_INTERVENTION:
 		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
 			return true;
 	}
+	if (sqlstate == ERRCODE_DATA_CORRUPTED ||
+		sqlstate == ERRCODE_INDEX_CORRUPTED)
+		return true;
 	return wo_obstacle_is_passing(sqlstate);
 }
 
