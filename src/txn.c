@@ -69,6 +69,10 @@ static const char *const session_settings[][2] = {
 	{"statement_timeout", "0"},
 	{"transaction_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
+	/* What a worker's function says is parsed when it is first called. */
+	{"standard_conforming_strings", "on"},
+	/* Errors that pass must not end the process. */
+	{"exit_on_error", "off"},
 
 	/*
 	 * A table that an operator has locked must not hang a worker; less than
@@ -195,6 +199,7 @@ exit_if_dropped(void)
 	WoDatabase *database;
 
 	is_catalog_changed = false;
+	work_role = InvalidOid;		/* it may have another owner */
 	if (OidIsValid(found_id) && found_id == extension_id)
 		return;
 	if (OidIsValid(found_id))
