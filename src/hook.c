@@ -64,10 +64,23 @@ template_of(CreatedbStmt *stmt)
 	return NULL;
 }
 
+/* Is this ALTER DATABASE ... SET TABLESPACE? */
+static bool
+moves_database(Node *command)
+{
+	List	   *options = IsA(command, AlterDatabaseStmt) ?
+	((AlterDatabaseStmt *) command)->options : NIL;
+
+	return options != NIL &&
+		strcmp(((DefElem *) linitial(options))->defname, "tablespace") == 0;
+}
+
 /* Which database must be free for this command; NULL: none. */
 static const char *
 database_needed(Node *command)
 {
+	if (moves_database(command))
+		return ((AlterDatabaseStmt *) command)->dbname;
 	if (IsA(command, DropdbStmt))
 		return ((DropdbStmt *) command)->dbname;
 	if (IsA(command, CreatedbStmt))

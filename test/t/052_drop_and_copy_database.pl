@@ -45,6 +45,12 @@ $pid = keep_busy('shop');
 $node->safe_psql('postgres', 'ALTER DATABASE shop RENAME TO store');
 goes_on('store', $pid, 'so does one that is renamed');
 
+$pid = keep_busy('store');
+$node->safe_psql('postgres',
+	"SET allow_in_place_tablespaces = on; CREATE TABLESPACE elsewhere LOCATION ''");
+$node->safe_psql('postgres', 'ALTER DATABASE store SET TABLESPACE elsewhere');
+goes_on('store', $pid, 'and one that is moved to another tablespace');
+
 # a command that fails
 $pid = keep_busy('store');
 my ($rc, $out, $err) =
