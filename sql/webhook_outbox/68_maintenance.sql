@@ -1,5 +1,25 @@
 -- maintain() and its steps about rollups, what it shows of itself, and pg_cron. The table of steps is in 28_maintenance.sql.
 
+-- A step's function runs as the owner of the extension. So who may change the table (pg_write_all_data) or replace the
+-- function must not become the owner by that.
+
+CREATE FUNCTION webhook_outbox.check_step_function(p_function regprocedure) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_owner  oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'webhook_outbox.maintenance_step'::regclass);
+  v_author oid := (SELECT p.proowner FROM pg_proc p WHERE p.oid = p_function);
+BEGIN
+  IF NOT pg_has_role(v_author, v_owner, 'USAGE') THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+      MESSAGE = format('function %s belongs to %s, and would run as %s', p_function, v_author::regrole, v_owner::regrole),
+      HINT = format('ALTER FUNCTION %s OWNER TO %s, if that is what it is for.', p_function, v_owner::regrole);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.check_step_function(regprocedure) IS
+  'fails unless the function of a step belongs to who may do all that the owner of the extension may';
+
 CREATE FUNCTION webhook_outbox.maintain(
   INOUT step     text DEFAULT NULL,
   OUT   rows     bigint,
@@ -62,6 +82,7 @@ BEGIN
     END IF;
 
     BEGIN
+      PERFORM webhook_outbox.check_step_function(v_step.function::regprocedure);
       EXECUTE format('SELECT %s()', v_step.function::regprocedure::oid::regproc) INTO rows;
     EXCEPTION
       WHEN query_canceled THEN
