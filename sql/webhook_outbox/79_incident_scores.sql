@@ -267,6 +267,9 @@ BEGIN
     WHEN p_cause = 'configuration' THEN
       format('Requests cannot succeed (mostly %s) before somebody changes something: ask %s what is expected, and correct url, '
              'headers or keys.', n.top_error, v_who)
+    WHEN p_cause = 'receiver down' AND n.endpoints > 1 AND n.top_error LIKE 'HTTP %' THEN
+      format('%s receivers fail at once (mostly %s), and are reached: ask whether they share a server or a gateway, and tell '
+             'those who run them. Retries go on by themselves.', n.endpoints, n.top_error)
     WHEN p_cause = 'receiver down' AND n.endpoints > 1 THEN
       format('%s receivers fail at once (mostly %s): look at the network of this server first, then tell those who run them. '
              'Retries go on by themselves.', n.endpoints, coalesce(n.top_error, 'nothing gets through'))

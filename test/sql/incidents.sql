@@ -186,6 +186,11 @@ SELECT webhook_outbox.score_incident(:id);
 SELECT state, vector, attempts, failed_attempts, top_error FROM webhook_outbox.incident;
 ROLLBACK TO s;
 
+-- Several receivers that fail at once have something in common: what, tells whether they answer.
+SELECT (webhook_outbox.incident_advice(NULL, jsonb_populate_record(NULL::webhook_outbox.incident_number,
+         jsonb_build_object('endpoints', 2, 'top_error', e)), 'receiver down', now())).next_step
+FROM unnest('{connect_error,HTTP 503}'::text[]) e;
+
 -- Refused.
 SELECT webhook_outbox.acknowledge_incident(0);
 SELECT webhook_outbox.note_incident(NULL, 'x');
