@@ -53,8 +53,12 @@ enum
 	COL_TENANT, COL_SOURCE, COL_OPERATION_ID, COL_HEADERS, COL_PAYLOAD
 };
 
-/* Slot that the default last gave in this backend; -1: none yet. */
-static int	last_slot = -1;
+/*
+ * Leaves that the default gave to a transaction: more than one, if the ring
+ * turned meanwhile.  Its rows may go to any of them.
+ */
+static uint64 given_to = 0;		/* xid */
+static uint32 given_slots = 0;	/* bits */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_current_slot);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_event_before_insert);
@@ -79,10 +83,16 @@ Datum
 wo_sql_current_slot(PG_FUNCTION_ARGS)
 {
 	/* First the xid, then the slot: see the head of this file. */
-	(void) GetTopTransactionId();
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	int			slot;
+
 	pg_memory_barrier();
-	last_slot = wo_ring_current_event_slot();
-	PG_RETURN_INT16(last_slot);
+	slot = wo_ring_current_event_slot();
+	if (xid != given_to)
+		given_slots = 0;
+	given_to = xid;
+	given_slots |= 1 << slot;
+	PG_RETURN_INT16(slot);
 }
 
 static void
@@ -217,6 +227,17 @@ check_headers(HeapTuple row, TupleDesc desc)
 				 errhint("At most %d bytes are allowed.", MAX_HEADERS_LEN)));
 }
 
+/* Did the default give this leaf to the transaction? */
+static bool
+is_given(int slot)
+{
+	uint64		xid =
+	U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+
+	return slot >= 0 && slot < WO_RING_LEAVES && xid == given_to &&
+		(given_slots & (1 << slot)) != 0;
+}
+
 /* Refuses a slot that somebody with all privileges chose by hand. */
 static void
 check_slot(HeapTuple row, TupleDesc desc)
@@ -224,7 +245,7 @@ check_slot(HeapTuple row, TupleDesc desc)
 	bool		isnull;
 	Datum		value = heap_getattr(row, COL_SLOT, desc, &isnull);
 
-	if (DatumGetInt16(value) != last_slot)
+	if (!is_given(DatumGetInt16(value)))
 		ereport(ERROR,
 				(errcode(ERRCODE_GENERATED_ALWAYS),
 				 errmsg("column \"slot\" of an event cannot be set"),
