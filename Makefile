@@ -50,7 +50,7 @@ DATA := $(sort $(wildcard sql/$(EXTENSION)--*--*.sql))
 PG_CPPFLAGS = -DWO_VERSION=\"$(EXTVERSION)\" \
 	'-DPGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden
-SHLIB_LINK = -lcurl -lcrypto
+SHLIB_LINK = -lcurl -lssl -lcrypto
 
 # pg_regress prefers ./sql/T.sql to test/sql/T.sql: keep sql/ free of tests.
 REGRESS := $(basename $(notdir $(sort $(wildcard test/sql/*.sql))))

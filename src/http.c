@@ -117,6 +117,8 @@ wo_http_create(const WoHttpOptions *options)
 	version = curl_version_info(CURLVERSION_NOW);
 	http->has_http2 = version->version_num >= HTTP2_MIN_VERSION &&
 		(version->features & CURL_VERSION_HTTP2) != 0;
+	http->has_openssl = version->ssl_version != NULL &&
+		strncmp(version->ssl_version, "OpenSSL/", 8) == 0;
 
 	http->multi = curl_multi_init();
 	if (http->multi == NULL)
@@ -224,6 +226,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->has_head = false;
 	transfer->is_malformed = false;
 	transfer->is_coded = false;
+	transfer->is_flood = false;
 	transfer->was_dialled = false;
 	transfer->was_connected = false;
 	transfer->was_started = false;
@@ -279,6 +282,20 @@ is_unsent(const WoHttpTransfer *transfer)
 	return transfer->is_put_off && n_sent == 0;
 }
 
+/*
+ * Take a request from libcurl, as it has ended or is to end now.
+ */
+void
+wo_http_take(WoHttp *http, WoHttpTransfer *transfer, CURLcode code)
+{
+	transfer->code = code;
+	curl_multi_remove_handle(http->multi, transfer->easy);
+	/* what needs no look-up any more has said so */
+	wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
+	wo_http_share_forget_resent(transfer);
+	wo_http_share_give_up(transfer);
+}
+
 static int
 collect_finished(WoHttp *http)
 {
@@ -288,17 +305,11 @@ collect_finished(WoHttp *http)
 
 	while ((message = curl_multi_info_read(http->multi, &n_left)) != NULL)
 	{
-		CURL	   *easy = message->easy_handle;
 		WoHttpTransfer *transfer;
 
-		/* message is gone with the handle */
-		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
-		transfer->code = message->data.result;
-		curl_multi_remove_handle(http->multi, easy);
-		/* what needs no look-up any more has said so */
-		wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
-		wo_http_share_forget_resent(transfer);
-		wo_http_share_give_up(transfer);
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
+						  (char **) &transfer);
+		wo_http_take(http, transfer, message->data.result);
 		n++;
 		transfer->is_put_off = is_unsent(transfer);
 		if (transfer->is_put_off)

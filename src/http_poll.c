@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -31,6 +32,7 @@
 #define EVENTS_AT_ONCE		16
 #define MAX_STEP_MS			20	/* then the caller has its turn */
 #define FIRST_WATCHES		1024	/* descriptors; the table grows */
+#define LOOKS_PER_COUNT		16	/* at a connection; then bytes are counted */
 
 /*
  * Read the clock of deadlines, in milliseconds.
@@ -88,6 +90,24 @@ register_watch(WoHttp *http, WoHttpWatch *watch, int fd)
 	return epoll_ctl(http->epoll_fd, op, fd, &event);
 }
 
+/* Notes which request a connection is for, unless it is for several. */
+static void
+note_transfer(WoHttpWatch *watch, CURL *easy)
+{
+	WoHttpTransfer *transfer = NULL;
+
+	if (watch->wanted != 0 && watch->is_connection)
+	{
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
+		if (wo_http_share_is_possible(transfer))
+			transfer = NULL;
+	}
+	if (watch->transfer == transfer)
+		return;
+	watch->transfer = transfer;
+	watch->n_looks = 0;
+}
+
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
@@ -102,6 +122,7 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
 		watch->wanted |= EPOLLOUT;
 
+	note_transfer(watch, easy);
 	if (watch->wanted == 0 && watch->is_given_up)
 		(void) shutdown(fd, SHUT_RDWR);
 	if (watch->wanted == watch->registered)
@@ -247,6 +268,28 @@ run_timers(WoHttp *http)
 	return 1;
 }
 
+/*
+ * Has more come for a request than any answer takes?  Much of what a receiver
+ * may send is seen by no callback of libcurl's: extensions of chunks, say, or
+ * messages of TLS.
+ */
+static bool
+is_flooded(WoHttpWatch *watch, int fd)
+{
+	struct tcp_info info;
+	socklen_t	len = sizeof(info);
+
+	if (watch->transfer == NULL || ++watch->n_looks % LOOKS_PER_COUNT != 0)
+		return false;
+	memset(&info, 0, sizeof(info));
+	/* a kernel that does not count bytes leaves them at zero */
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return false;
+	if (watch->n_looks == LOOKS_PER_COUNT)
+		watch->n_before = info.tcpi_bytes_received;
+	return info.tcpi_bytes_received - watch->n_before > WO_HTTP_MAX_WIRE;
+}
+
 static void
 act_on(WoHttp *http, const struct epoll_event *event)
 {
@@ -260,6 +303,15 @@ act_on(WoHttp *http, const struct epoll_event *event)
 	{
 		if (watch->registered != 0)
 			(void) register_watch(http, watch, fd);
+		return;
+	}
+	if (is_flooded(watch, fd))
+	{
+		WoHttpTransfer *transfer = watch->transfer;
+
+		transfer->is_flood = true;
+		wo_http_take(http, transfer, CURLE_RECV_ERROR);
+		dlist_push_tail(&http->finished, &transfer->node);
 		return;
 	}
 	/* libcurl finds out about errors by reading or writing */

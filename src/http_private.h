@@ -20,6 +20,8 @@
 #define WO_HTTP_MAX_PIECES	10000	/* chunks and reads; more fails */
 #define WO_HTTP_MAX_HEAD	(64 * 1024) /* bytes of a response's head ... */
 #define WO_HTTP_MAX_LINES	1000	/* ... and lines; more fails */
+#define WO_HTTP_MAX_WIRE	(2 * 1024 * 1024)	/* of all that comes, what
+												 * frames it too; likewise */
 
 /* What epoll knows of a descriptor, and what libcurl wants of it. */
 typedef struct WoHttpWatch
@@ -30,6 +32,9 @@ typedef struct WoHttpWatch
 								 * closing is seen too */
 	bool		is_given_up;	/* to be closed when no request uses it */
 	int64		connection;		/* libcurl's number of it; -1: unknown */
+	struct WoHttpTransfer *transfer;	/* that has it for itself; or NULL */
+	int			n_looks;		/* at the descriptor for that */
+	uint64		n_before;		/* bytes received by the first of them */
 } WoHttpWatch;
 
 /* How the last look-up of a target's name ended. */
@@ -59,6 +64,7 @@ struct WoHttp
 	dlist_head	idle;			/* Transfers, the least recently used first */
 	struct WoHttpTransfer *told;	/* its result is with the caller */
 	bool		has_http2;
+	bool		has_openssl;	/* does TLS by it */
 	char	   *ca_file;		/* NULL: none was found */
 	int			max_in_flight;
 	int			response_excerpt;
@@ -121,6 +127,7 @@ typedef struct WoHttpTransfer
 	bool		has_head;		/* up to the empty line that ends it */
 	bool		is_malformed;	/* its status line is none */
 	bool		is_coded;		/* with a transfer coding nobody asked for */
+	bool		is_flood;		/* ended here, for being more than fits */
 	bool		was_dialled;	/* netguard permitted an address */
 	bool		was_connected;	/* by TCP, when TLS was to follow */
 	bool		was_started;	/* libcurl got it */
@@ -138,6 +145,10 @@ typedef struct WoHttpTransfer
 	char		detail[CURL_ERROR_SIZE];	/* libcurl's words */
 	char		error[CURL_ERROR_SIZE + 128];	/* ours */
 } WoHttpTransfer;
+
+/* http.c */
+extern void wo_http_take(WoHttp *http, WoHttpTransfer *transfer,
+						 CURLcode code);
 
 /* http_poll.c */
 extern int64 wo_http_poll_now(void);

@@ -248,6 +248,8 @@ find_abuse(const WoHttpTransfer *transfer)
 {
 	long		n_sent = 0;
 
+	if (transfer->is_flood)
+		return "answer takes more than 2 MB with all that frames it";
 	if (transfer->n_head > WO_HTTP_MAX_HEAD)
 		return "head of the answer is longer than 64 kB";
 	if (transfer->n_lines > WO_HTTP_MAX_LINES)

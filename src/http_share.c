@@ -178,11 +178,7 @@ wo_http_share_end_overdue(WoHttp *http)
 		if (deadline_of(transfer) > now)
 			continue;
 		transfer->overdue_ms = (int) (now - transfer->started_ms);
-		transfer->code = CURLE_OPERATION_TIMEDOUT;
-		curl_multi_remove_handle(http->multi, transfer->easy);
-		wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
-		wo_http_share_forget_resent(transfer);
-		wo_http_share_give_up(transfer);
+		wo_http_take(http, transfer, CURLE_OPERATION_TIMEDOUT);
 		dlist_push_tail(&http->finished, &transfer->node);
 		n++;
 	}

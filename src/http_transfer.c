@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include <ctype.h>
+#include <openssl/ssl.h>
 
 #include "http_private.h"
 #include "url.h"
@@ -257,13 +258,23 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	return len;
 }
 
-/* Sees that a TLS handshake begins: libcurl tells of TCP only with TLS. */
+/*
+ * Sees that a TLS handshake begins: libcurl tells of TCP only with TLS.  By
+ * itself OpenSSL reads on after a message that is no data, for as long as more
+ * of them come (measured: seconds of key updates), and it takes part in any
+ * number of new handshakes.
+ */
 static CURLcode
 on_tls(CURL *easy, void *context, void *arg)
 {
 	WoHttpTransfer *transfer = arg;
 
 	transfer->was_connected = true;
+	if (transfer->http->has_openssl)
+	{
+		SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
+		SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
+	}
 	return CURLE_OK;
 }
 

@@ -23,4 +23,12 @@ is( sql_value(
 		WHERE connect_ms = 0)),
 	't', 'attempts say that the connection was reused');
 
+# what an answer may bring is counted for each by itself
+create_endpoint($node, $receiver, 'talkative', '/big/1000000',
+	event_types => "'{talk}'", max_in_flight => 1);
+publish($node, 'talk') for 1 .. 12;
+all_delivered($node, 'answers of 1 MB each are in order');
+%conns = map { $_->{conn} => 1 } $receiver->requests('/big/1000000');
+is(scalar keys %conns, 1, 'over one connection');
+
 finish($node, $receiver);

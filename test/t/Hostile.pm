@@ -16,10 +16,11 @@ use File::Path ();
 use File::Temp ();
 use IPC::Run;
 use POSIX ();
+use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookOutbox;
 
-our @EXPORT = qw(enter_network start_hostile add_hostile wait_for_attempts expect_attempts
+our @EXPORT = qw(enter_network start_hostile start_tls_flood add_hostile wait_for_attempts expect_attempts
   sender_pid sender_status);
 
 # Run the test in a network of its own, whose names dns.pl knows; to be called
@@ -43,10 +44,26 @@ sub enter_network
 sub start_hostile
 {
 	my (@kinds) = @_;
+
+	return start_receivers([ $^X, "$WebhookOutbox::HERE/hostile.pl" ], @kinds);
+}
+
+# Receivers that go on about TLS, as tls_flood.c says; their URLs are https.
+sub start_tls_flood
+{
+	my ($cert, $key, @kinds) = @_;
+	my $program = PostgreSQL::Test::Utils::tempdir() . '/tls_flood';
+
+	system('gcc', '-o', $program, "$WebhookOutbox::HERE/tls_flood.c", '-lssl',
+		'-lcrypto') == 0 or BAIL_OUT('no tls_flood');
+	return start_receivers([ $program, $cert, $key ], @kinds);
+}
+
+sub start_receivers
+{
+	my ($command, @kinds) = @_;
 	my ($in, $out) = ('', '');
-	my $run = IPC::Run::start(
-		[ $^X, "$WebhookOutbox::HERE/hostile.pl", @kinds ],
-		'<', \$in, '>', \$out);
+	my $run = IPC::Run::start([ @$command, @kinds ], '<', \$in, '>', \$out);
 
 	$run->pump until $out =~ /listening on (.*)\n/;
 	my @ports = split / /, $1;
