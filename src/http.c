@@ -227,6 +227,8 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->is_malformed = false;
 	transfer->is_coded = false;
 	transfer->is_flood = false;
+	transfer->fd = -1;
+	transfer->n_looks = 0;
 	transfer->was_dialled = false;
 	transfer->was_connected = false;
 	transfer->was_started = false;

@@ -30,9 +30,10 @@
 
 #define EVENTS_PER_STEP		256
 #define EVENTS_AT_ONCE		16
-#define MAX_STEP_MS			20	/* then the caller has its turn */
+#define MAX_STEP_MS			5	/* then the caller has its turn */
 #define FIRST_WATCHES		1024	/* descriptors; the table grows */
-#define LOOKS_PER_COUNT		16	/* at a connection; then bytes are counted */
+#define RECEIVE_BUFFER		(32 * 1024) /* bytes that wait to be read */
+#define LOOKS_BEFORE_COUNT	8	/* most requests need no more */
 
 /*
  * Read the clock of deadlines, in milliseconds.
@@ -90,22 +91,15 @@ register_watch(WoHttp *http, WoHttpWatch *watch, int fd)
 	return epoll_ctl(http->epoll_fd, op, fd, &event);
 }
 
-/* Notes which request a connection is for, unless it is for several. */
+/* Notes the connection that a request has for itself. */
 static void
-note_transfer(WoHttpWatch *watch, CURL *easy)
+note_connection(CURL *easy, int fd)
 {
-	WoHttpTransfer *transfer = NULL;
+	WoHttpTransfer *transfer;
 
-	if (watch->wanted != 0 && watch->is_connection)
-	{
-		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
-		if (wo_http_share_is_possible(transfer))
-			transfer = NULL;
-	}
-	if (watch->transfer == transfer)
-		return;
-	watch->transfer = transfer;
-	watch->n_looks = 0;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
+	if (!wo_http_share_is_possible(transfer))
+		transfer->fd = fd;
 }
 
 static int
@@ -122,7 +116,8 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
 		watch->wanted |= EPOLLOUT;
 
-	note_transfer(watch, easy);
+	if (watch->wanted != 0 && watch->is_connection)
+		note_connection(easy, fd);
 	if (watch->wanted == 0 && watch->is_given_up)
 		(void) shutdown(fd, SHUT_RDWR);
 	if (watch->wanted == watch->registered)
@@ -133,6 +128,20 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 	/* an error shows as a time-out, which is what the caller can act on */
 	(void) register_watch(http, watch, fd);
 	return 0;
+}
+
+/*
+ * Bounds what may wait in the kernel to be read.  Answers are short; what a
+ * receiver sends without end takes megabytes of memory otherwise, and some
+ * versions of libcurl read on as long as there is something to read.
+ */
+static void
+bound_receive_buffer(int fd)
+{
+	int			size = RECEIVE_BUFFER;
+
+	/* it works without, too */
+	(void) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 }
 
 /*
@@ -175,6 +184,7 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
+	bound_receive_buffer(fd);
 	memset(watch, 0, sizeof(WoHttpWatch));
 	watch->is_connection = true;
 	watch->connection = wo_http_share_number(transfer->easy);
@@ -247,6 +257,28 @@ wo_http_poll_close(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
+/*
+ * Has more come for a request than any answer takes?  Much of what a receiver
+ * may send is seen by no callback of libcurl's: extensions of chunks, say, or
+ * messages of TLS.  To be asked whenever libcurl has looked at the request.
+ */
+bool
+wo_http_poll_is_flood(WoHttpTransfer *transfer)
+{
+	struct tcp_info info;
+	socklen_t	len = sizeof(info);
+
+	if (transfer->fd < 0 || ++transfer->n_looks < LOOKS_BEFORE_COUNT)
+		return false;
+	memset(&info, 0, sizeof(info));
+	/* a kernel that does not count bytes leaves them at zero */
+	if (getsockopt(transfer->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return false;
+	if (transfer->n_looks == LOOKS_BEFORE_COUNT)
+		transfer->n_before = info.tcpi_bytes_received;
+	return info.tcpi_bytes_received - transfer->n_before > WO_HTTP_MAX_WIRE;
+}
+
 static void
 act(WoHttp *http, curl_socket_t fd, int events)
 {
@@ -268,28 +300,6 @@ run_timers(WoHttp *http)
 	return 1;
 }
 
-/*
- * Has more come for a request than any answer takes?  Much of what a receiver
- * may send is seen by no callback of libcurl's: extensions of chunks, say, or
- * messages of TLS.
- */
-static bool
-is_flooded(WoHttpWatch *watch, int fd)
-{
-	struct tcp_info info;
-	socklen_t	len = sizeof(info);
-
-	if (watch->transfer == NULL || ++watch->n_looks % LOOKS_PER_COUNT != 0)
-		return false;
-	memset(&info, 0, sizeof(info));
-	/* a kernel that does not count bytes leaves them at zero */
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return false;
-	if (watch->n_looks == LOOKS_PER_COUNT)
-		watch->n_before = info.tcpi_bytes_received;
-	return info.tcpi_bytes_received - watch->n_before > WO_HTTP_MAX_WIRE;
-}
-
 static void
 act_on(WoHttp *http, const struct epoll_event *event)
 {
@@ -303,15 +313,6 @@ act_on(WoHttp *http, const struct epoll_event *event)
 	{
 		if (watch->registered != 0)
 			(void) register_watch(http, watch, fd);
-		return;
-	}
-	if (is_flooded(watch, fd))
-	{
-		WoHttpTransfer *transfer = watch->transfer;
-
-		transfer->is_flood = true;
-		wo_http_take(http, transfer, CURLE_RECV_ERROR);
-		dlist_push_tail(&http->finished, &transfer->node);
 		return;
 	}
 	/* libcurl finds out about errors by reading or writing */

@@ -32,9 +32,6 @@ typedef struct WoHttpWatch
 								 * closing is seen too */
 	bool		is_given_up;	/* to be closed when no request uses it */
 	int64		connection;		/* libcurl's number of it; -1: unknown */
-	struct WoHttpTransfer *transfer;	/* that has it for itself; or NULL */
-	int			n_looks;		/* at the descriptor for that */
-	uint64		n_before;		/* bytes received by the first of them */
 } WoHttpWatch;
 
 /* How the last look-up of a target's name ended. */
@@ -128,6 +125,9 @@ typedef struct WoHttpTransfer
 	bool		is_malformed;	/* its status line is none */
 	bool		is_coded;		/* with a transfer coding nobody asked for */
 	bool		is_flood;		/* ended here, for being more than fits */
+	int			fd;				/* of its connection; -1: none yet, or shared */
+	int			n_looks;		/* of libcurl's at it */
+	uint64		n_before;		/* bytes received on fd when counting began */
 	bool		was_dialled;	/* netguard permitted an address */
 	bool		was_connected;	/* by TCP, when TLS was to follow */
 	bool		was_started;	/* libcurl got it */
@@ -160,6 +160,7 @@ extern int	wo_http_poll_recheck(void *arg, char *address, char *local_address,
 								 int port, int local_port);
 extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
 extern void wo_http_poll_close_idle(WoHttp *http);
+extern bool wo_http_poll_is_flood(WoHttpTransfer *transfer);
 
 /* http_share.c */
 extern bool wo_http_share_is_possible(const WoHttpTransfer *transfer);

@@ -258,6 +258,17 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	return len;
 }
 
+/* Sees that libcurl has looked at the request, read or not. */
+static int
+on_progress(void *arg, curl_off_t n_expected, curl_off_t n_received,
+			curl_off_t n_to_send, curl_off_t n_sent)
+{
+	WoHttpTransfer *transfer = arg;
+
+	transfer->is_flood = wo_http_poll_is_flood(transfer);
+	return transfer->is_flood;
+}
+
 /*
  * Sees that a TLS handshake begins: libcurl tells of TCP only with TLS.  By
  * itself OpenSSL reads on after a message that is no data, for as long as more
@@ -387,6 +398,9 @@ set_callbacks(CURL *easy, WoHttp *http, WoHttpTransfer *transfer)
 	rc |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	rc |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	rc |= curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+	rc |= curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	rc |= curl_easy_setopt(easy, CURLOPT_XFERINFODATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 	rc |= curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION,

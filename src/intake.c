@@ -43,7 +43,7 @@
 #define LOAD_SHARE			8
 
 /* A round loads so many rows; each load costs as much as LOAD_COST of them. */
-#define LOAD_AT_ONCE		1000
+#define LOAD_AT_ONCE		250
 #define LOAD_COST			30
 
 /* A lane that was too full to load is looked at again after this. */
