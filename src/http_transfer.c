@@ -23,7 +23,7 @@
 #define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
 #define HAPPY_EYEBALLS_MS	200L
 #define DNS_CACHE_S			60L /* names that resolved are not asked again */
-#define READ_SIZE			4096L	/* bytes of a response read at once */
+#define READ_SIZE			1024L	/* bytes of a response read at once */
 #define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
 
 /*
