@@ -125,7 +125,7 @@ typedef struct WoHttpTransfer
 	bool		is_malformed;	/* its status line is none */
 	bool		is_coded;		/* with a transfer coding nobody asked for */
 	bool		is_flood;		/* ended here, for being more than fits */
-	int			fd;				/* of its connection; -1: none yet, or shared */
+	int			fd;				/* of its own connection; -1: has none */
 	int			n_looks;		/* of libcurl's at it */
 	uint64		n_before;		/* bytes received on fd when counting began */
 	bool		was_dialled;	/* netguard permitted an address */
