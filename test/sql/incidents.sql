@@ -150,6 +150,15 @@ INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, sta
   SELECT p.endpoint_id, webhook_outbox.time_id(now() - interval '2 hours'), now(), 'parked' FROM webhook_outbox.endpoint p
   WHERE p.name IN ('crm_1', 'crm_2');
 UPDATE webhook_outbox.alert_rule SET pending_for = '0' WHERE name = 'dispatcher_missing';
+-- one that has been started to look whether it should work here leaves again
+DO $$
+BEGIN
+  FOR i IN 1 .. 1000 LOOP
+    EXIT WHEN (SELECT value FROM webhook_outbox.system_signals() WHERE signal = 'dispatcher_missing') = 1;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+END
+$$;
 SELECT * FROM pg_temp.at('0');
 SELECT reason, waiting, endpoints, next_step, next_sql FROM webhook_outbox.incident;
 ROLLBACK TO s;
