@@ -14,7 +14,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw($home $url $tls_url $fresh_url $resumed_url $stamp_url $is_quick
   start_all start_server stop_server set_up_receivers sql value set_conf publish
-  worker_pids cpu_of bare median drain wait_settled run_pgbench say_step run_file run_command
+  worker_pids cpu_of bare median drain wait_settled run_pgbench start_pgbench finish_pgbench say_step run_file run_command
   attempts_span endpoint body_size start_stamp stop_stamp wait_for own_memory);
 
 our $is_quick = $ENV{BENCH_QUICK};
@@ -442,11 +442,29 @@ sub wait_settled
 # Run pgbench with a script; returns transactions per second.
 sub run_pgbench
 {
-	my ($script, $clients, $seconds, @more) = @_;
+	my ($script, @args) = @_;
 
-	write_file("$home/script.sql", $script);
-	my $out = `$bin/pgbench -n -M prepared -f $home/script.sql -c $clients -j 2 -T $seconds @more 2>&1`;
+	return finish_pgbench(start_pgbench('script', $script, @args, '-j', 2));
+}
+
+# The same in the background, with a name of its own, until it is finished.
+sub start_pgbench
+{
+	my ($name, $script, $clients, $seconds, @more) = @_;
+
+	write_file("$home/$name.sql", $script);
+	open my $fh, '-|', "exec $bin/pgbench -n -M prepared -f $home/$name.sql -c $clients -T $seconds @more 2>&1"
+	  or fail("pgbench: $!");
+	return $fh;
+}
+
+sub finish_pgbench
+{
+	my ($fh) = @_;
+	my $out = join '', <$fh>;
 	my ($tps) = $out =~ /tps = ([\d.]+)/ or fail("pgbench: $out");
+
+	close $fh or fail("pgbench: $out");
 	return $tps;
 }
 

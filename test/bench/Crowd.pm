@@ -307,7 +307,9 @@ sub row_hostile
 	return;
 }
 
-sub make_hostile
+# Endpoints of all of them, in the current database; how many there are without
+# those whose names do not resolve.
+sub make_bad
 {
 	my ($plain, $silent, $rst, $full) = @_;
 	my $base = "http://127.0.0.1:$plain";
@@ -321,14 +323,50 @@ sub make_hostile
 			  . "timeout => '10 s', retry_schedule => '{5s,5s,5s}')" } @url),
 		"SELECT count(webhook_outbox.create_endpoint('name' || n, "
 		  . "'http://n' || n || '.dead.test/', tenant => 'name' || n, timeout => '5 s', "
-		  . "retry_schedule => '{5s,5s,5s}')) FROM generate_series(1, $n_dead_names) n",
-		"SELECT count(webhook_outbox.create_endpoint('well' || n, '$stamp_url/' || n, "
+		  . "retry_schedule => '{5s,5s,5s}')) FROM generate_series(1, $n_dead_names) n");
+	return $n;
+}
+
+sub make_well
+{
+	sql("SELECT count(webhook_outbox.create_endpoint('well' || n, '$stamp_url/' || n, "
 		  . "tenant => 'well' || n)) FROM generate_series(1, $n_well) n",
 		(map { "INSERT INTO webhook_outbox.event (type, tenant, payload) "
 			  . "VALUES ('bench.warm', 'well$_', $small)" } 1 .. $n_well));
 	wait_for('the healthy endpoints are known', 60,
 		sub { value('SELECT count(*) >= ' . $n_well . ' FROM webhook_outbox.attempt') eq 't' });
-	return $n;
+	return;
+}
+
+# Has the bad ones of one database at work, or of none.
+sub switch_bad
+{
+	my ($where, @databases) = @_;
+
+	for my $name (@databases)
+	{
+		local $ENV{PGDATABASE} = $name;
+		my $is_on = $name eq $where ? 'true' : 'false';
+		sql("UPDATE webhook_outbox.endpoint SET enabled = $is_on WHERE name !~ '^well' "
+			  . "AND enabled <> $is_on");
+		wait_for('what is in flight has ended', 30, sub { n_in_flight() == 0 })
+		  if $is_on eq 'false';
+	}
+	usleep(2_000_000) if $where;
+	return;
+}
+
+# Starts to publish to the bad ones of a database; to be finished.
+sub start_bad
+{
+	my ($where, $n_bad) = @_;
+	local $ENV{PGDATABASE} = $where;
+	my $script = join '', map {
+		"\\set d random(1, $_->[1])\nINSERT INTO webhook_outbox.event (type, tenant, payload) "
+		  . "VALUES ('bench.dead', '$_->[0]' || :d, $small);\n"
+	} ([ 'bad', $n_bad ], [ 'name', $n_dead_names ]);
+
+	return start_pgbench('bad', $script, 1, $phase_s, '-R', $hostile_rate);
 }
 
 # Milliseconds of the longest round of the sender's loop since a place in the log.
@@ -347,52 +385,57 @@ sub longest_round
 	return $longest;
 }
 
+# Healthy endpoints beside bad ones, without them, and while as much is sent to bad
+# ones from another database: that takes the same processors, but other processes.
 sub hostile_in_network
 {
 	my ($result) = @_;
 	my ($pipe, @ports) = start_hostile(qw(plain silent rst full));
 	my @pids = start_database('hostile');
-	my $n_bad = make_hostile(@ports);
-	my %script = (without => "\\set n random(1, $n_well)\n"
-		  . "INSERT INTO webhook_outbox.event (type, tenant, payload) VALUES ('TYPE', 'well' || :n, $small);\n");
-	my $one_in = int($rate / $hostile_rate);
-	my %longest = (with => 0, without => 0);
+	my %longest = (hostile => 0, elsewhere => 0, '' => 0);
+	my $n_bad = make_bad(@ports);
+	my $healthy = "\\set n random(1, $n_well)\n"
+	  . "INSERT INTO webhook_outbox.event (type, tenant, payload) VALUES ('TYPE', 'well' || :n, $small);\n";
 
+	make_well();
+	{
+		sql('CREATE DATABASE elsewhere');
+		local $ENV{PGDATABASE} = 'elsewhere';
+		sql('CREATE EXTENSION webhook_outbox');
+		worker_pids(1, 'elsewhere');
+		make_bad(@ports);
+	}
 	set_conf(log_min_messages => 'debug1');
-	$script{with} = $script{without} . join '', map {
-		"\\set d random(1, $_->[1])\n\\if random(1, $one_in) = 1\n"
-		  . 'INSERT INTO webhook_outbox.event (type, tenant, payload) '
-		  . "VALUES ('bench.dead', '$_->[0]' || :d, $small);\n\\endif\n"
-	} ([ 'bad', $n_bad ], [ 'name', $n_dead_names ]);
-	my $switch = sub {
-		my ($is_enabled) = @_;
+	my $before_of = sub { my ($where) = @_; sub { switch_bad($where, qw(hostile elsewhere)) } };
+	my $phase_of = sub {
+		my ($where) = @_;
 
-		sql("UPDATE webhook_outbox.endpoint SET enabled = $is_enabled WHERE name !~ '^well'");
-		wait_for('what is in flight has ended', 30, sub { n_in_flight() == 0 })
-		  if $is_enabled eq 'false';
-	};
-	my %before = (with => sub { $switch->('true'); usleep(2_000_000) },
-		without => sub { $switch->('false') });
-	my %phase = map {
-		my $which = $_;
-		$which => sub {
+		return sub {
 			my ($type) = @_;
 			my $from = -s "$home/server.log";
+			my $bad = $where && start_bad($where, $n_bad);
 
-			run_pgbench($script{$which} =~ s/TYPE/$type/r, 4, $phase_s, '-R', $rate);
+			run_pgbench($healthy =~ s/TYPE/$type/r, 4, $phase_s, '-R', $rate);
+			finish_pgbench($bad) if $bad;
 			my $longest = longest_round($from);
-			$longest{$which} = $longest if $longest > $longest{$which};
+			$longest{$where} = $longest if $longest > $longest{$where};
 		}
-	} qw(with without);
+	};
+	my %before = (with => $before_of->('hostile'), without => $before_of->(''));
+	my %phase = (with => $phase_of->('hostile'), without => $phase_of->(''));
 
 	report($result, 'hostile receivers', 2.0, run_pairs('hostile', \%before, \%phase));
-	$result->('hostile receivers: longest round of the sender', '<= 100 ms', $longest{with},
-		sprintf '%.0f ms (without: %.0f; 0: below 50)', @longest{qw(with without)});
+	($before{without}, $phase{without}) = ($before_of->('elsewhere'), $phase_of->('elsewhere'));
+	report($result, 'the same, against as much from another database', 2.0,
+		run_pairs('elsewhere', \%before, \%phase));
+	$result->('hostile receivers: longest round of the sender', '<= 100 ms', $longest{hostile},
+		sprintf '%.0f ms (without: %.0f; 0: below 50)', @longest{'hostile', ''});
 	$result->('hostile receivers: attempts', '', 0, join ', ',
 		sql(q(SELECT outcome || ' ' || count(*) FROM webhook_outbox.attempt a )
 			  . q(JOIN webhook_outbox.endpoint e USING (endpoint_id) WHERE name !~ '^well' )
 			  . q(GROUP BY outcome ORDER BY count(*) DESC)));
 	set_conf(log_min_messages => 'warning');
+	sql('DROP DATABASE elsewhere (FORCE)');
 	end_database('hostile');
 	close $pipe;
 	return;
