@@ -152,10 +152,12 @@ INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, sta
 UPDATE webhook_outbox.alert_rule SET pending_for = '0' WHERE name = 'dispatcher_missing';
 -- one that has been started to look whether it should work here leaves again
 DO $$
+DECLARE
+  v_tick double precision := 0.01;
 BEGIN
   FOR i IN 1 .. 1000 LOOP
     EXIT WHEN (SELECT value FROM webhook_outbox.system_signals() WHERE signal = 'dispatcher_missing') = 1;
-    PERFORM pg_sleep(0.01);
+    PERFORM pg_sleep(v_tick);
   END LOOP;
 END
 $$;
