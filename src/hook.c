@@ -64,23 +64,23 @@ template_of(CreatedbStmt *stmt)
 	return NULL;
 }
 
-/* Is this ALTER DATABASE ... SET TABLESPACE? */
-static bool
-moves_database(Node *command)
+/* The database of ALTER DATABASE ... SET TABLESPACE; NULL: of another kind. */
+static const char *
+moved_database(AlterDatabaseStmt *stmt)
 {
-	List	   *options = IsA(command, AlterDatabaseStmt) ?
-	((AlterDatabaseStmt *) command)->options : NIL;
-
-	return options != NIL &&
-		strcmp(((DefElem *) linitial(options))->defname, "tablespace") == 0;
+	if (stmt->options == NIL ||
+		strcmp(linitial_node(DefElem, stmt->options)->defname,
+			   "tablespace") != 0)
+		return NULL;
+	return stmt->dbname;
 }
 
 /* Which database must be free for this command; NULL: none. */
 static const char *
 database_needed(Node *command)
 {
-	if (moves_database(command))
-		return ((AlterDatabaseStmt *) command)->dbname;
+	if (IsA(command, AlterDatabaseStmt))
+		return moved_database((AlterDatabaseStmt *) command);
 	if (IsA(command, DropdbStmt))
 		return ((DropdbStmt *) command)->dbname;
 	if (IsA(command, CreatedbStmt))

@@ -131,7 +131,7 @@ sub fuzz_build
 		($text, $code) = output_of('clang',
 			"-fsanitize=fuzzer,$sanitizers", '-o', "$folder/$target",
 			$object, $archive, (map { "-L$_" } @libraries),
-			qw(-lpgcommon -lpgport -lcurl -lcrypto -lm));
+			qw(-lpgcommon -lpgport -lcurl -lssl -lcrypto -lm));
 		die $text . "cannot link $target\n" if $code;
 	}
 	return;
