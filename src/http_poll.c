@@ -91,15 +91,17 @@ register_watch(WoHttp *http, WoHttpWatch *watch, int fd)
 	return epoll_ctl(http->epoll_fd, op, fd, &event);
 }
 
-/* Notes the connection that a request has for itself. */
+/* Notes the connection that a request has for itself; it may get another. */
 static void
 note_connection(CURL *easy, int fd)
 {
 	WoHttpTransfer *transfer;
 
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
-	if (!wo_http_share_is_possible(transfer))
-		transfer->fd = fd;
+	if (transfer->fd == fd || wo_http_share_is_possible(transfer))
+		return;
+	transfer->fd = fd;
+	transfer->n_looks = 0;
 }
 
 static int
