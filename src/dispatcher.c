@@ -293,14 +293,8 @@ wants_to_read(const WoDispatcher *d)
 static void
 take_in(WoDispatcher *d)
 {
-	uint32		wanted = d->wants & WO_WANT_EVENTS;
-	bool		was_reading = d->reader->reading != NULL;
-
 	if (wants_to_read(d))
 		wo_intake_events(d);
-	/* What is announced now is not in a window that was open before. */
-	if (was_reading)
-		d->wants |= wanted;
 	if (d->wants & WO_WANT_COMMANDS)
 		wo_obey_commands(d);
 	wo_intake_due(d);

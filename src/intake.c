@@ -398,6 +398,7 @@ wo_intake_events(WoDispatcher *d)
 {
 	EventPage	page;
 	int			room = room_for_events(d);
+	bool		is_new = d->reader->reading == NULL;
 
 	if (is_full(d, room))
 	{
@@ -416,7 +417,8 @@ wo_intake_events(WoDispatcher *d)
 	if (page.recorded)
 		pfree(page.recorded);
 	wo_intake_follow_changes(d);
-	if (!d->reader->reading)
+	/* a window that was open before lacks what was announced since */
+	if (is_new && !d->reader->reading)
 		d->wants &= ~WO_WANT_EVENTS;
 	wo_reader_settle(d->reader);
 	forget_changes(d);
