@@ -15,51 +15,6 @@ RETURN coalesce(CASE p_comparison WHEN '>' THEN p_value > p_threshold WHEN '>=' 
 COMMENT ON FUNCTION webhook_outbox.alert_holds(text, double precision, double precision) IS
   'whether the condition of a rule holds; not when there is no value';
 
-CREATE FUNCTION webhook_outbox.value_words(p_value double precision, p_unit text) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN p_value IS NULL THEN 'unknown'
-            WHEN p_unit = 'per cent' THEN trim_scale(round(p_value::numeric, 2)) || ' %'
-            WHEN p_unit = 'ms' THEN round(p_value::numeric) || ' ms'
-            WHEN p_unit = 's' AND p_value >= 172800 THEN round((p_value / 86400)::numeric) || ' days'
-            WHEN p_unit = 's' AND p_value >= 7200 THEN round((p_value / 3600)::numeric) || ' hours'
-            WHEN p_unit = 's' AND p_value >= 120 THEN round((p_value / 60)::numeric) || ' min'
-            WHEN p_unit = 's' THEN round(p_value::numeric) || ' s'
-            ELSE trim_scale(round(p_value::numeric, 2))::text END;
-COMMENT ON FUNCTION webhook_outbox.value_words(double precision, text) IS 'a value with its unit, for people';
-
-CREATE FUNCTION webhook_outbox.subject_words(p_scope text, p_subject text) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE p_scope WHEN 'overall' THEN 'all endpoints' WHEN 'system' THEN 'this database' WHEN 'tier' THEN 'tier ' || p_subject
-                    ELSE format('%s "%s"', replace(p_scope, '_', ' '), p_subject) END;
-COMMENT ON FUNCTION webhook_outbox.subject_words(text, text) IS 'what an alert is about, for people';
-
-CREATE FUNCTION webhook_outbox.alert_message(
-  p_rule webhook_outbox.alert_rule, p_subject text, p_unit text, p_value double precision, p_second double precision,
-  p_holds boolean) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN webhook_outbox.subject_words(p_rule.scope, p_subject) || ': '
-  || CASE
-     WHEN p_unit = 'yes/no' THEN
-       CASE WHEN p_holds THEN '' ELSE 'no longer: ' END
-       || coalesce(nullif(p_rule.description, ''), replace(p_rule.signal, '_', ' '))
-     ELSE
-       replace(p_rule.signal, '_', ' ')
-       || CASE WHEN p_rule.time_window <> 'now' THEN ' over ' || p_rule.time_window ELSE '' END
-       || CASE WHEN p_value IS NULL THEN ' has no data any more' ELSE
-            ' is ' || webhook_outbox.value_words(p_value, p_unit)
-            || CASE WHEN p_rule.second_window IS NOT NULL
-                    THEN format(' (%s over %s)', CASE WHEN p_second IS NULL THEN 'no data'
-                                                      ELSE webhook_outbox.value_words(p_second, p_unit) END, p_rule.second_window)
-                    ELSE '' END
-            || CASE WHEN p_holds THEN ', ' WHEN p_rule.second_window IS NOT NULL THEN ', no longer both ' ELSE ', no longer ' END
-            || CASE p_rule.comparison WHEN '>' THEN 'more than ' WHEN '>=' THEN 'at least ' WHEN '<' THEN 'less than '
-                                      ELSE 'at most ' END
-            || webhook_outbox.value_words(
-                 coalesce(CASE WHEN NOT p_holds THEN p_rule.clear_threshold END, p_rule.threshold), p_unit)
-            || CASE WHEN p_holds AND p_rule.description <> '' THEN ': ' || p_rule.description ELSE '' END END END;
-COMMENT ON FUNCTION webhook_outbox.alert_message(webhook_outbox.alert_rule, text, text, double precision, double precision,
-  boolean) IS 'what an alert says, in words';
-
 CREATE FUNCTION webhook_outbox.alert_look(p_signal text, p_scope text, p_subject text, p_time_window text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN CASE

@@ -62,7 +62,7 @@ my ($sent) = map { decode_json($_->{body}) } $receiver->requests('/ops');
 is( sql_value(
 		$node, 'SELECT incident_id FROM webhook_outbox.incident'),
 	$sent->{data}{incident_id}, 'with its incident');
-like($sent->{data}{message}, qr/^endpoint "shaky": dead letters kept is 1/,
+like($sent->{data}{message}, qr/^endpoint "shaky": 1 dead letter is kept/,
 	'in words');
 like(
 	slurp_file($node->logfile),
@@ -115,7 +115,7 @@ wait_for_sql($node, $seen, 'that it is gone is seen without maintain()');
 is( sql_value(
 		$node, q(SELECT severity || ': ' || message FROM webhook_outbox.alert
 		WHERE rule = 'dispatcher_missing')),
-	'critical: this database: no dispatcher works, nothing is delivered',
+	'critical: this database: no dispatcher works: nothing is delivered',
 	'in words');
 kill 'CONT', $launcher;
 worker_pid($node, 'dispatcher', $dispatcher);
