@@ -11,6 +11,7 @@ use warnings FATAL => 'all';
 
 use lib 'test/suite';
 
+use Certificates;
 use Hostile;
 use Memcheck;
 use PostgreSQL::Test::Cluster;
@@ -20,8 +21,6 @@ use WebhookOutbox;
 
 plan skip_all => 'test/check.sh valgrind starts servers under valgrind'
   if !$ENV{WO_MEMCHECK};
-eval { require IO::Socket::SSL::Utils; 1 }
-  or plan skip_all => 'IO::Socket::SSL is not installed';
 
 # Events at a time, and how often in a short life and in a long one: what is
 # held for those under way at once is the same in both.
@@ -30,30 +29,12 @@ my ($short, $long) = (1, 10);
 # what a worker may hold more at the end of the long one
 my $growth_limit = 100 * $n_events * ($long - $short);
 
-my $folder = PostgreSQL::Test::Utils::tempdir();
-
 # ---- receivers
 
-# Make a certificate, and files with it and with its key.
-sub make_cert
-{
-	my ($name, %option) = @_;
-	my ($cert, $key) = IO::Socket::SSL::Utils::CERT_create(
-		subject => { commonName => $name }, %option);
-
-	IO::Socket::SSL::Utils::PEM_cert2file($cert, "$folder/$name.pem");
-	IO::Socket::SSL::Utils::PEM_key2file($key, "$folder/$name.key");
-	return ($cert, $key);
-}
-
 my $receiver = start_receiver();
-my ($ca, $ca_key) = make_cert('ca', CA => 1);
-make_cert('stranger', CA => 1);
-make_cert(
-	'here',
-	subjectAltNames => [ [ IP => '127.0.0.1' ] ],
-	issuer => [ $ca, $ca_key ]);
-my $tls = "tls:$folder/here.pem:$folder/here.key";
+my ($stranger) =
+  make_certificate('stranger', [ DNS => 'stranger.test' ], CA => 1, issuer => undef);
+my $tls = join ':', 'tls', make_certificate('here', [ IP => '127.0.0.1' ]);
 my $hostile = start_hostile('plain', $tls, 'rst');
 
 # ---- a server with endpoints
@@ -62,7 +43,7 @@ my $hostile = start_hostile('plain', $tls, 'rst');
 my $node = start_node(conf => <<"CONF");
 autovacuum = off
 webhook_outbox.enabled = off
-webhook_outbox.ca_file = '$folder/stranger.pem'
+webhook_outbox.ca_file = '$stranger'
 CONF
 
 create_endpoint($node, $receiver, 'well', '/ok', event_types => "'{load}'");
@@ -74,7 +55,7 @@ add_hostile(
 	# a handshake for each request: of too many at once none would end in time
 	max_in_flight => 2,
 	retry_schedule => "array_fill('200 ms'::interval, '{20}')",
-	ca_certificates => '$pem$' . slurp_file("$folder/ca.pem") . '$pem$');
+	ca_certificates => '$pem$' . ca_pem() . '$pem$');
 my %odd = (
 	status => $receiver->url('/status/503'),
 	big => $receiver->url('/big/100000'),
@@ -107,7 +88,7 @@ sub wait_for_true
 		sub {
 			return 1 if $session->query_safe($query) eq 't';
 			# a look costs as much CPU as some deliveries
-			select undef, undef, undef, 0.2;
+			tick(20);
 			return 0;
 		},
 		$claim);

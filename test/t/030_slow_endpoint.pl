@@ -15,10 +15,7 @@ create_endpoint($node, $receiver, 'down', '/status/503',
 create_endpoint($node, $receiver, 'well', '/well');
 
 # several windows full
-$node->safe_psql(
-	'postgres', q(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, 1000) n));
+publish_many($node, 'order.created', 1000);
 $receiver->wait_for('/well', 1000, 'the healthy endpoint gets all events');
 is($receiver->stats('/hold')->{requests}, 4,
 	'while the slow one has its four requests open');

@@ -8,10 +8,7 @@ use WebhookOutbox;
 my $receiver = start_receiver();
 my $node = start_node();
 create_endpoint($node, $receiver, 'narrow', '/delay/5', max_in_flight => 3);
-$node->safe_psql(
-	'postgres', q(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, 300) n));
+publish_many($node, 'order.created', 300);
 $receiver->wait_for('/delay/5', 300, 'all events arrive');
 is($receiver->stats('/delay/5')->{max_in_flight},
 	3, 'three requests at a time, no more and no fewer');

@@ -14,9 +14,8 @@ $node->safe_psql(
 	SELECT webhook_outbox.create_endpoint('e' || n,
 	  '$base/e' || n || CASE n % 3 WHEN 0 THEN '/fail/1' ELSE '/ok' END,
 	  retry_schedule => '{50ms}')
-	FROM generate_series(1, $n) n;
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, 20) n));
+	FROM generate_series(1, $n) n));
+publish_many($node, 'order.created', 20);
 wait_until(
 	sub {
 		my $stats = $receiver->stats;

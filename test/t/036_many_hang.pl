@@ -20,9 +20,8 @@ $node->safe_psql(
 	'postgres', qq(
 	SELECT webhook_outbox.create_endpoint('hang' || n, '$url' || n,
 	  event_types => '{hang}', timeout => '5 min')
-	FROM generate_series(1, $N_HANGING) n;
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'hang', to_json(n) FROM generate_series(1, 50) n));
+	FROM generate_series(1, $N_HANGING) n));
+publish_many($node, 'hang', 50);
 wait_until(sub { in_flight() > 30 }, 'requests hang');
 publish($node, 'well') for 1 .. 20;
 $receiver->wait_for('/known', 21, 'the known one gets its events');

@@ -14,10 +14,7 @@ create_endpoint($node, $receiver, 'flaky', '/fail/1',
 my $n = 0;
 for my $round (1 .. 3)
 {
-	$node->safe_psql(
-		'postgres', q(
-		INSERT INTO webhook_outbox.event (type, payload)
-		SELECT 'order.created', to_json(n) FROM generate_series(1, 1000) n));
+	publish_many($node, 'order.created', 1000);
 	$n += 1000;
 	# in the midst of it
 	$receiver->wait_for('/delay/3', $n - 700, "round $round is under way");

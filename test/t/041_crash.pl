@@ -16,10 +16,7 @@ my $n = 0;
 my $open = $node->background_psql('postgres');
 for my $round (1 .. 3)
 {
-	$node->safe_psql(
-		'postgres', q(
-		INSERT INTO webhook_outbox.event (type, payload)
-		SELECT 'order.created', to_json(n) FROM generate_series(1, 1000) n));
+	publish_many($node, 'order.created', 1000);
 	$n += 1000;
 	if ($round == 1)
 	{

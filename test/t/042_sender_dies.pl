@@ -12,10 +12,7 @@ create_endpoint($node, $receiver, 'held', '/hold', max_in_flight => 4,
 	retry_schedule => "'{20ms,20ms,20ms}'");
 create_endpoint($node, $receiver, 'well', '/delay/5');
 
-$node->safe_psql(
-	'postgres', q(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+publish_many($node, 'order.created', 500);
 $receiver->wait_for_requests('/hold', 4, 'requests are in flight');
 # senders have no database connection, so pg_stat_activity has no row of them
 my $senders = q(SELECT pid FROM webhook_outbox.worker_status
@@ -46,10 +43,7 @@ wait_until(
 	'senders that are terminated again and again come back at once');
 
 # a process that dies by a signal takes the server through crash recovery
-$node->safe_psql(
-	'postgres', q(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+publish_many($node, 'order.created', 500);
 $receiver->wait_for('/delay/5', 600, 'more is under way');
 my ($victim) = split /\n/, sql_value($node, $senders);
 kill 'KILL', $victim;

@@ -16,10 +16,7 @@ my $n = 0;
 my $pid = 0;
 for my $round (1 .. 3)
 {
-	$node->safe_psql(
-		'postgres', q(
-		INSERT INTO webhook_outbox.event (type, payload)
-		SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+	publish_many($node, 'order.created', 500);
 	$n += 500;
 	$receiver->wait_for('/delay/3', $n - 400, "round $round is under way");
 	$pid = worker_pid($node, 'dispatcher', $pid);

@@ -13,10 +13,7 @@ for my $senders (1, 3, 1, 2)
 {
 	$node->append_conf('postgresql.conf',
 		"webhook_outbox.senders = $senders");
-	$node->safe_psql(
-		'postgres', q(
-		INSERT INTO webhook_outbox.event (type, payload)
-		SELECT 'order.created', to_json(n) FROM generate_series(1, 300) n));
+	publish_many($node, 'order.created', 300);
 	$n += 300;
 	$node->reload;
 	wait_for_sql(

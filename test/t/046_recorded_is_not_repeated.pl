@@ -18,10 +18,7 @@ create_endpoint($node, $receiver, 'well', '/well',
 
 publish($node, 'order.held');
 $receiver->wait_for_requests('/hold', 1, 'a request is under way');
-$node->safe_psql(
-	'postgres', qq(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, $n) n));
+publish_many($node, 'order.created', $n);
 $receiver->wait_for('/well', $n, 'many events behind it are delivered');
 wait_for_sql(
 	$node, qq(SELECT count(*) = $n FROM webhook_outbox.attempt

@@ -10,8 +10,6 @@ use WebhookOutbox;
 my $receiver = start_receiver();
 my $node = start_node(allows_streaming => 1,
 	conf => "webhook_outbox.instance_id = 'production'");
-my $is_held = q(SELECT state LIKE 'not sending: this database is a copy%'
-	FROM webhook_outbox.worker_status WHERE process = 'dispatcher');
 
 create_endpoint($node, $receiver, 'well', '/well');
 create_endpoint($node, $receiver, 'down', '/down',
@@ -28,7 +26,7 @@ $clone->init_from_backup($node, 'copy');
 $clone->append_conf('postgresql.conf',
 	"webhook_outbox.instance_id = 'staging'");
 $clone->start;
-wait_for_sql($clone, $is_held, 'worker_status says that it is a copy');
+wait_for_sql($clone, $IS_HELD, 'worker_status says that it is a copy');
 like(slurp_file($clone->logfile),
 	qr/it is a copy\n.*HINT: .*instance_id.*resume_delivery/,
 	'so does the log, with a hint');
@@ -48,7 +46,7 @@ $receiver->wait_for('/well', 4, 'after a restart too');
 
 $node->append_conf('postgresql.conf', "webhook_outbox.instance_id = 'other'");
 $node->reload;
-wait_for_sql($node, $is_held, 'a name that is changed by a reload counts');
+wait_for_sql($node, $IS_HELD, 'a name that is changed by a reload counts');
 like(
 	sql_value(
 		$node, q(SELECT state FROM webhook_outbox.worker_status

@@ -36,10 +36,7 @@ command_ok(
 		'-s', $new->host, '-p', $old->port, '-P', $new->port ],
 	'pg_upgrade succeeds');
 $new->start;
-wait_for_sql(
-	$new, q(SELECT state LIKE 'not sending: this database is a copy%'
-	FROM webhook_outbox.worker_status WHERE process = 'dispatcher'),
-	'the new cluster holds');
+wait_for_sql($new, $IS_HELD, 'the new cluster holds');
 my $later = publish($new, 'user.created');
 is( sql_value(
 		$new, q(SELECT count(*) FROM webhook_outbox.delivery_status

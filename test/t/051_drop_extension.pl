@@ -25,10 +25,7 @@ $node->safe_psql('shop', 'BEGIN; DROP EXTENSION webhook_outbox; ROLLBACK');
 publish($node, 'order.created', '{}', 'shop');
 $receiver->wait_for('/delay/5', 1, 'rolled back, delivery goes on');
 
-$node->safe_psql(
-	'shop', q(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(n) FROM generate_series(1, 2000) n));
+publish_many($node, 'order.created', 2000, 'shop');
 $receiver->wait_for('/delay/5', 300, 'events are under way');
 my $n_starts = n_logged($node, $start);
 cmp_ok($n_starts, '>', 0, 'the log tells of starts');

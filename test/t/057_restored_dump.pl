@@ -12,9 +12,6 @@ use WebhookOutbox;
 my $receiver = start_receiver();
 my $node = start_node();
 my $dump = "$PostgreSQL::Test::Utils::tmp_check/dump_$$.sql";
-my $is_held = q(SELECT state LIKE 'not sending: this database is a copy%'
-	FROM webhook_outbox.worker_status
-	WHERE process = 'dispatcher' AND database = current_database());
 
 # Requests so far, a number for each path.
 sub requests
@@ -77,10 +74,10 @@ sub check_copy
 	my ($server, $dbname, $claim, $before) = @_;
 
 	wait_for_sql(
-		$server, qq(SELECT ($is_held)
+		$server, qq(SELECT ($IS_HELD)
 		OR NOT EXISTS (SELECT FROM webhook_outbox.command)),
 		"$claim: a dispatcher looks at it", $dbname);
-	return if !is(sql_value($server, $is_held, $dbname),
+	return if !is(sql_value($server, $IS_HELD, $dbname),
 		't', "$claim: worker_status tells that it is a copy");
 	like(
 		slurp_file($server->logfile),
@@ -91,7 +88,7 @@ sub check_copy
 	my $pid = worker_pid($server, 'dispatcher', 0, $dbname);
 	$server->safe_psql($dbname, "SELECT pg_terminate_backend($pid)");
 	worker_pid($server, 'dispatcher', $pid, $dbname);
-	wait_for_sql($server, $is_held, "$claim: again after its worker ended",
+	wait_for_sql($server, $IS_HELD, "$claim: again after its worker ended",
 		$dbname);
 	is( sql_value(
 			$server, qq(SELECT count(*) FROM webhook_outbox.delivery_status

@@ -5,7 +5,7 @@ use strict;
 use warnings FATAL => 'all';
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 use WebhookOutbox;
 
 # That nothing happens can only be seen by letting time pass. With this many

@@ -9,9 +9,6 @@ use WebhookOutbox;
 
 my $receiver = start_receiver();
 my $node = start_node();
-my $is_held = q(SELECT state LIKE 'not sending: this database is a copy%'
-	FROM webhook_outbox.worker_status
-	WHERE process = 'dispatcher' AND database = current_database());
 my $says = qr/does not deliver from database "copy": it is a copy/;
 
 create_endpoint($node, $receiver, 'well', '/well');
@@ -28,7 +25,7 @@ wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.new_event',
 	'and knows how far it is');
 
 $node->safe_psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
-wait_for_sql($node, $is_held, 'worker_status says that it is a copy', 'copy');
+wait_for_sql($node, $IS_HELD, 'worker_status says that it is a copy', 'copy');
 like(slurp_file($node->logfile),
 	qr/$says\n.*HINT: .*resume_delivery/, 'so does the log, with a hint');
 my $new = publish($node, 'order.created', '{}', 'copy');
@@ -38,7 +35,7 @@ $node->safe_psql('copy',
 
 # A restart, and an event of the source that is later than all that.
 $node->restart;
-wait_for_sql($node, $is_held, 'a restart does not change that', 'copy');
+wait_for_sql($node, $IS_HELD, 'a restart does not change that', 'copy');
 publish($node, 'order.created');
 $receiver->wait_for('/well', 4, 'the source goes on');
 $receiver->wait_for_requests('/down', 4, 'at each endpoint');

@@ -7,11 +7,9 @@ use warnings FATAL => 'all';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Certificates;
 use Hostile;
 use WebhookOutbox;
-
-eval { require IO::Socket::SSL::Utils; 1 }
-  or plan skip_all => 'IO::Socket::SSL is not installed';
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my @pipes;
@@ -38,17 +36,9 @@ sub asked
 }
 
 # A receiver whose name only the proxy knows.
-my ($ca, $ca_key) = IO::Socket::SSL::Utils::CERT_create(
-	CA => 1,
-	subject => { commonName => 'the CA of this test' });
-my ($cert, $key) = IO::Socket::SSL::Utils::CERT_create(
-	subject => { commonName => 'receiver.test' },
-	subjectAltNames => [ [ DNS => 'receiver.test' ] ],
-	issuer => [ $ca, $ca_key ]);
-my $pem = IO::Socket::SSL::Utils::PEM_cert2string($ca);
-IO::Socket::SSL::Utils::PEM_cert2file($cert, "$dir/cert.pem");
-IO::Socket::SSL::Utils::PEM_key2file($key, "$dir/key.pem");
-my $kind = "tls:$dir/cert.pem:$dir/key.pem";
+my $pem = ca_pem();
+my $kind = join ':', 'tls',
+  make_certificate('receiver', [ DNS => 'receiver.test' ]);
 my $hostile = start_hostile($kind);
 my $tls_port = $hostile->port($kind);
 my $receiver = start_receiver();

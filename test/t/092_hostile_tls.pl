@@ -5,33 +5,16 @@ use strict;
 use warnings FATAL => 'all';
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Certificates;
 use Hostile;
 use WebhookOutbox;
 
-eval { require IO::Socket::SSL::Utils; 1 }
-  or plan skip_all => 'IO::Socket::SSL is not installed';
-
-# ---- certificates
-
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my ($ca, $ca_key) = IO::Socket::SSL::Utils::CERT_create(
-	CA => 1,
-	subject => { commonName => 'the CA of this test' });
-my $ca_pem = IO::Socket::SSL::Utils::PEM_cert2string($ca);
-
-# Writes a certificate and its key; returns CERT:KEY.
+# Its files as hostile.pl takes them.
 sub certificate
 {
 	my ($name, $address, @more) = @_;
-	my ($cert, $key) = IO::Socket::SSL::Utils::CERT_create(
-		subject => { commonName => $name },
-		subjectAltNames => [ [ IP => $address ] ],
-		issuer => [ $ca, $ca_key ],
-		@more);
 
-	IO::Socket::SSL::Utils::PEM_cert2file($cert, "$dir/$name.pem");
-	IO::Socket::SSL::Utils::PEM_key2file($key, "$dir/$name.key");
-	return "$dir/$name.pem:$dir/$name.key";
+	return join ':', make_certificate($name, [ IP => $address ], @more);
 }
 
 my $good = certificate('good', '127.0.0.1');
@@ -89,7 +72,7 @@ my %expect = (
 	tickets => [ 'protocol_error', '', $too_much ],
 	some_tickets => [ 'delivered', 200, '' ],
 	handshakes => [ 'protocol_error', '', qr/.+/ ]);
-my @trust = (ca_certificates => "\$pem\$$ca_pem\$pem\$");
+my @trust = (ca_certificates => '$pem$' . ca_pem() . '$pem$');
 
 for my $name (grep { $_ ne 'unknown_ca' } sort keys %expect)
 {

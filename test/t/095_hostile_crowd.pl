@@ -25,10 +25,8 @@ my $before = sender_status($node, 'VmHWM');
 add_hostile($node, $_, $hostile->url('plain', $_), @option) for @paths;
 add_hostile($node, 'rst', $hostile->url('rst'), @option,
 	event_types => "'{odd,storm}'");
-sql_value($node, q(INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'storm', to_json(n) FROM generate_series(1, 1000) n));
-sql_value($node, qq(INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'odd', to_json(n) FROM generate_series(1, $EACH) n));
+publish_many($node, 'storm', 1000);
+publish_many($node, 'odd', $EACH);
 publish($node, 'well') for 1 .. 20;
 $receiver->wait_for('/well', 40, 'it gets its events among bad ones');
 my $n_bad = (@paths + 1) * $EACH + 1000;

@@ -27,10 +27,16 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(start_receiver start_node create_endpoint publish wait_for_sql
-  wait_until all_delivered switch_delivery worker_pid sql_value n_logged finish);
+our @EXPORT = qw(start_receiver start_node create_endpoint publish publish_many
+  wait_for_sql wait_until tick all_delivered all_in_time switch_delivery
+  worker_pid sql_value n_logged finish $IS_HELD);
 
 our $HERE = dirname(abs_path(__FILE__));
+
+# Is the dispatcher of this database held, for the database is a copy?
+our $IS_HELD = q(SELECT state LIKE 'not sending: this database is a copy%'
+	FROM webhook_outbox.worker_status
+	WHERE process = 'dispatcher' AND database = current_database() AND is_running);
 
 my $timeout_s = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 my $tick_us = 10_000;    # between looks at a condition
@@ -100,6 +106,17 @@ sub publish
 		  . "VALUES ('$type', \$json\$$payload\$json\$) RETURNING id");
 }
 
+# Publish so many events in one transaction: the payloads are 1, 2, 3.
+sub publish_many
+{
+	my ($node, $type, $n, $dbname) = @_;
+
+	$node->safe_psql($dbname // 'postgres',
+		    'INSERT INTO webhook_outbox.event (type, payload) '
+		  . "SELECT '$type', to_json(n) FROM generate_series(1, $n) n");
+	return;
+}
+
 sub sql_value
 {
 	my ($node, $query, $dbname) = @_;
@@ -113,6 +130,16 @@ sub n_logged
 	my ($node, $pattern, $from) = @_;
 
 	return scalar(() = slurp_file($node->logfile, $from) =~ /$pattern/g);
+}
+
+# The pause between two looks at a condition, for a loop that ends with it;
+# longer for looks that cost more.
+sub tick
+{
+	my ($times) = @_;
+
+	usleep($tick_us * ($times // 1));
+	return;
 }
 
 # A check that passes once the query says true.
@@ -134,7 +161,7 @@ sub wait_until
 	while (time < $end)
 	{
 		return pass($claim) if $code->();
-		usleep($tick_us);
+		tick();
 	}
 	return ok($code->(), $claim);
 }
@@ -149,6 +176,22 @@ sub all_delivered
 		$node, q(
 		SELECT count(*) = 0 FROM webhook_outbox.delivery_status
 		WHERE state IN ('pending', 'retrying')), $claim, $dbname);
+}
+
+# A check that passes when no attempt took longer than its endpoint permits.
+sub all_in_time
+{
+	my ($node) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(
+		sql_value(
+			$node, q(
+			SELECT string_agg(format('%s: %s ms', name, total_ms), ', ')
+			FROM webhook_outbox.attempt a
+			  JOIN webhook_outbox.endpoint e USING (endpoint_id)
+			WHERE total_ms > extract(epoch FROM e.timeout) * 1000 + 1000)),
+		'', 'none took longer than its endpoint permits');
 }
 
 # A check that passes once delivery is on, or off, in the database postgres.
@@ -183,7 +226,7 @@ sub worker_pid
 	{
 		my $pid = $node->safe_psql('postgres', $query);
 		return $pid if $pid ne '';
-		usleep($tick_us);
+		tick();
 	}
 	die "no webhook_outbox $type came up";
 }
