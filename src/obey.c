@@ -192,7 +192,8 @@ static void
 sort_command(WoDispatcher *d, WoCommand *command, WoCommandList *todo,
 			 List **to_store)
 {
-	if (!command->has_event)
+	/* a row whose event is lost is given up when it is tried */
+	if (!command->has_event && command->kind != WO_COMMAND_RETRY)
 		return;
 	switch (command->kind)
 	{
