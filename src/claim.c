@@ -10,7 +10,8 @@
  *
  * A clone of the whole cluster (a base backup) has the same identity as its
  * source.  It is told by webhook_outbox.instance_id, which who starts it sets
- * to something else.
+ * to something else; or by its history (timeline.c), if it was recovered to a
+ * chosen point in time after delivery was claimed.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,16 +22,24 @@
 #include "claim.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "timeline.h"
 #include "txn.h"
 #include "utils/builtins.h"
 
-static const Oid compare_types[] = {INT8OID, OIDOID, TEXTOID};
+/* The columns: is it ours, by its name alone not, by its history alone not? */
+static const Oid compare_types[] = {INT8OID, OIDOID, TEXTOID, INT8OID};
 static WoStatement compare = {
-	"SELECT coalesce(bool_and(is_here AND instance_id = $3), false) "
-	"AND count(*) = 1, coalesce(bool_and(is_here), false) AND count(*) = 1 "
-	"FROM (SELECT instance_id, system_identifier = $1 AND database_id = $2 "
-	"AS is_here FROM webhook_outbox.claim) c", 3, compare_types, NULL
+	"SELECT is_one AND is_here AND is_named AND is_new, "
+	"is_one AND is_here AND NOT is_named, "
+	"is_one AND is_here AND is_named AND NOT is_new FROM ("
+	"SELECT count(*) = 1 AS is_one, coalesce(bool_and(system_identifier = $1 "
+	"AND database_id = $2), false) AS is_here, "
+	"bool_and(instance_id = $3) AS is_named, "
+	"bool_and(recovered_timeline >= $4) AS is_new "
+	"FROM webhook_outbox.claim) c", 4, compare_types, NULL
 };
+
+static bool is_recovered = false;	/* as wo_claim_is_ours found last */
 
 /*
  * Is the only claim this database's own?  A second one comes from a dump,
@@ -40,13 +49,28 @@ static WoStatement compare = {
 bool
 wo_claim_is_ours(bool *is_other_name)
 {
-	Datum		args[3];
+	int64		timeline = wo_timeline_recovered();
+	bool		was_recovered = is_recovered;
+	Datum		args[4];
 	bool		isnull;
 
 	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	args[1] = ObjectIdGetDatum(MyDatabaseId);
 	args[2] = CStringGetTextDatum(wo_instance_id);
+	args[3] = Int64GetDatum(timeline);
 	wo_txn_query(&compare, args, NULL, 0);
 	*is_other_name = DatumGetBool(wo_txn_value(0, 2, &isnull));
+	is_recovered = DatumGetBool(wo_txn_value(0, 3, &isnull));
+	if (is_recovered && !was_recovered)
+		ereport(LOG,
+				(errmsg("the server was recovered to a chosen point in time (timeline %lld), and webhook_outbox does not know what was delivered after that",
+						(long long) timeline)));
 	return DatumGetBool(wo_txn_value(0, 1, &isnull));
+}
+
+/* Is the server's history all that speaks against it? */
+bool
+wo_claim_is_recovered(void)
+{
+	return is_recovered;
 }

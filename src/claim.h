@@ -11,5 +11,6 @@
 #define WO_CLAIM_H
 
 extern bool wo_claim_is_ours(bool *is_other_name);
+extern bool wo_claim_is_recovered(void);
 
 #endif							/* WO_CLAIM_H */

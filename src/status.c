@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "claim.h"
 #include "compat.h"
 #include "dispatcher.h"
 #include "flight.h"
@@ -86,6 +87,8 @@ state_name(const WoDispatcher *d)
 						d->obstacle);
 	if (d->is_held && d->has_other_name)
 		return "not sending: this database is a copy by its webhook_outbox.instance_id, see resume_delivery()";
+	if (d->is_held && wo_claim_is_recovered())
+		return "not sending: this database is a copy, recovered to an earlier time, see resume_delivery()";
 	if (d->is_held)
 		return "not sending: this database is a copy, see resume_delivery()";
 	if (!wo_enabled)

@@ -28,6 +28,7 @@
 #include "settings.h"
 #include "tenancy.h"
 #include "text.h"
+#include "timeline.h"
 #include "txn.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -41,6 +42,7 @@ PG_MODULE_MAGIC;
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_next_xid);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_process_kind);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_recovered_timeline);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_workers);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_worker_rows);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_find_operation);
@@ -90,6 +92,13 @@ wo_sql_process_kind(PG_FUNCTION_ARGS)
 	if (IsLogicalWorker())
 		PG_RETURN_TEXT_P(cstring_to_text("replication"));
 	PG_RETURN_NULL();
+}
+
+/* SQL: recovered_timeline() returns bigint.  See timeline.c. */
+Datum
+wo_sql_recovered_timeline(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(wo_timeline_recovered());
 }
 
 /* SQL: request_wakeup(what text).  Wakes the dispatcher at commit. */

@@ -22,6 +22,11 @@ CREATE FUNCTION webhook_outbox.next_xid() RETURNS xid8
 COMMENT ON FUNCTION webhook_outbox.next_xid() IS
   'the xid that will be assigned next, whatever the transaction''s snapshot';
 
+CREATE FUNCTION webhook_outbox.recovered_timeline() RETURNS bigint
+  AS 'MODULE_PATHNAME', 'wo_sql_recovered_timeline' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.recovered_timeline() IS
+  'the last timeline of this server that began with a recovery to a chosen point in time; 0: none did';
+
 CREATE FUNCTION webhook_outbox.process_kind() RETURNS text
   AS 'MODULE_PATHNAME', 'wo_sql_process_kind' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.process_kind() IS

@@ -296,20 +296,23 @@ COMMENT ON COLUMN webhook_outbox.cursor.updated_at IS 'when it moved last';
 INSERT INTO webhook_outbox.cursor
   SELECT s, s, 0, '0', '00000000-0000-0000-0000-000000000000', clock_timestamp() FROM pg_current_snapshot() s;
 
--- A copy of the database (a restored dump, CREATE DATABASE TEMPLATE, pg_upgrade) carries a claim that is not its own, and
--- sends nothing until resume_delivery() is called. The name sorts before the tables that a restore must not act on.
+-- A copy of the database (a restored dump, CREATE DATABASE TEMPLATE, pg_upgrade) carries a claim that is not its own, one
+-- that was recovered to a point in time a claim that is older than its timeline. Either sends nothing until
+-- resume_delivery() is called. The name sorts before the tables that a restore must not act on.
 
 CREATE TABLE webhook_outbox.claim (
   system_identifier bigint NOT NULL,
   database_id       oid NOT NULL,
   claimed_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-  instance_id       text NOT NULL DEFAULT coalesce(current_setting('webhook_outbox.instance_id', true), '')
+  instance_id       text NOT NULL DEFAULT coalesce(current_setting('webhook_outbox.instance_id', true), ''),
+  recovered_timeline bigint NOT NULL DEFAULT webhook_outbox.recovered_timeline()
 );
 COMMENT ON TABLE webhook_outbox.claim IS 'which database may deliver: this one, unless it is a copy (a row of another database, or a second one)';
 COMMENT ON COLUMN webhook_outbox.claim.system_identifier IS 'of the cluster, as pg_control_system() says';
 COMMENT ON COLUMN webhook_outbox.claim.database_id IS 'OID of the database';
 COMMENT ON COLUMN webhook_outbox.claim.claimed_at IS 'when the extension was created, or delivery was resumed';
 COMMENT ON COLUMN webhook_outbox.claim.instance_id IS 'webhook_outbox.instance_id then';
+COMMENT ON COLUMN webhook_outbox.claim.recovered_timeline IS 'recovered_timeline() then: a later one is a recovery to an earlier time';
 INSERT INTO webhook_outbox.claim
   SELECT c.system_identifier, d.oid FROM pg_control_system() c, pg_database d WHERE d.datname = current_database();
 

@@ -6,6 +6,7 @@ BEGIN ATOMIC
   SELECT count(*) <> 1
          OR bool_or((c.system_identifier, c.database_id, c.instance_id) IS DISTINCT FROM
                     (s.system_identifier, d.oid, coalesce(current_setting('webhook_outbox.instance_id', true), '')))
+         OR bool_or(c.recovered_timeline < webhook_outbox.recovered_timeline())
   FROM webhook_outbox.claim c, pg_control_system() s, pg_database d
   WHERE d.datname = current_database();
 END;
@@ -62,5 +63,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.resume_delivery() IS
-  'makes a copy of a database (restored, cloned, upgraded) deliver, instead of its source; returns how many deliveries of '
+  'makes a copy of a database (restored, recovered to an earlier time, cloned, upgraded) deliver, instead of its source; returns how many deliveries of '
   'restored events were not begun when the copy was made. Deliveries that its source makes meanwhile are made twice';
