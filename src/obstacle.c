@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * obstacle.c
- *	  Errors that pass by themselves, and what to say of them.
+ *	  Errors that will pass, and what to say of them.
  *
- * A table that somebody has locked, a disk that is full, a foreign trigger
- * is no reason to give up: the same transaction will succeed later.  Whoever
- * looks at worker_status meanwhile wants to know what to do about it.
+ * A table that somebody has locked, a disk that is full, a foreign trigger, a
+ * right that was revoked is no reason to give up: the same transaction will
+ * succeed later, by itself or when somebody has mended it.  Whoever looks at
+ * worker_status meanwhile wants to know what to do about it.  Only a defect
+ * ends the process.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +21,7 @@
 #include "obstacle.h"
 #include "storage/lock.h"
 #include "txn.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -28,11 +31,37 @@
 	 LOCKBIT_ON(ExclusiveLock) | LOCKBIT_ON(AccessExclusiveLock))
 
 /*
- * Will the same transaction succeed later, after an error that can have come
- * between any two statements?
+ * Errors that come from the tables or the machine and stay until somebody
+ * mends them.  A new process would do no better: it would send again what this
+ * one has sent, and fail again.
  */
-bool
-wo_obstacle_is_passing(int sqlstate)
+static bool
+needs_somebody(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+			return true;
+	}
+	switch (sqlstate)
+	{
+		case ERRCODE_DATA_CORRUPTED:
+		case ERRCODE_INDEX_CORRUPTED:
+		case ERRCODE_INVALID_SCHEMA_NAME:	/* that is not there */
+			return true;
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+			return wo_guard_has_refused();
+	}
+	return false;
+}
+
+/* What takes it for the same transaction to succeed, after this error? */
+WoErrorKind
+wo_obstacle_kind(int sqlstate)
 {
 	switch (sqlstate)
 	{
@@ -41,30 +70,115 @@ wo_obstacle_is_passing(int sqlstate)
 		case ERRCODE_DISK_FULL:
 		case ERRCODE_READ_ONLY_SQL_TRANSACTION:
 		case ERRCODE_QUERY_CANCELED:
-			return true;
-		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
-			return wo_guard_has_refused();
+			return WO_ERROR_PASSES;
 	}
-	return false;
+	return needs_somebody(sqlstate) ? WO_ERROR_NEEDS_SOMEBODY :
+		WO_ERROR_IS_DEFECT;
 }
 
 /*
- * In a PG_CATCH of a transaction: takes the error if it will pass, having
- * rolled back, and else passes it on.  Returns to the caller's context.
+ * Names the extension's schema if it is called something else now: no message
+ * about a missing table would tell.  In memory of the caller's.
+ */
+static char *
+renamed_schema(MemoryContext caller)
+{
+	Oid			owner;
+	Oid			namespace_id;
+	char	   *name = NULL;
+
+	StartTransactionCommand();
+	if (wo_txn_find_extension(&owner, &namespace_id))
+		name = get_namespace_name(namespace_id);
+	if (name != NULL && strcmp(name, WO_EXTENSION) != 0)
+		name = MemoryContextStrdup(caller, quote_identifier(name));
+	else
+		name = NULL;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return name;
+}
+
+/*
+ * Something is not there.  Ends the process if the extension was dropped; says
+ * what to do if its schema was renamed.  Outside a transaction.
+ */
+static void
+explain_missing(ErrorData *error, MemoryContext caller)
+{
+	PG_TRY();
+	{
+		char	   *name;
+
+		wo_txn_check_extension();
+		name = renamed_schema(caller);
+		if (name != NULL)
+		{
+			error->message = psprintf("schema \"%s\" was renamed to %s",
+									  WO_EXTENSION, name);
+			error->hint = psprintf("Run ALTER SCHEMA %s RENAME TO %s: nothing is lost, and delivery goes on at once.",
+								   name, WO_EXTENSION);
+		}
+	}
+	PG_CATCH();
+	{
+		/* then the error says what it says */
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * In a PG_CATCH of a transaction: rolls back, and returns the error in the
+ * caller's context.  ReThrowError passes it on.
  */
 ErrorData *
-wo_obstacle_take(MemoryContext caller)
+wo_obstacle_roll_back(MemoryContext caller)
 {
 	ErrorData  *error;
 
 	MemoryContextSwitchTo(caller);
 	error = CopyErrorData();
-	if (!wo_obstacle_is_passing(error->sqlerrcode))
-		PG_RE_THROW();
 	FlushErrorState();
 	wo_txn_abort();
 	MemoryContextSwitchTo(caller);
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_INVALID_SCHEMA_NAME:
+			explain_missing(error, caller);
+	}
 	return error;
+}
+
+/*
+ * Likewise, but takes only what will pass, and passes the rest on: a defect,
+ * and what may have left something half made in memory.
+ */
+ErrorData *
+wo_obstacle_take(MemoryContext caller)
+{
+	bool		is_undone = IsTransactionState();
+	ErrorData  *error = wo_obstacle_roll_back(caller);
+
+	switch (wo_obstacle_kind(error->sqlerrcode))
+	{
+		case WO_ERROR_PASSES:
+			return error;
+		case WO_ERROR_NEEDS_SOMEBODY:
+			if (is_undone && error->sqlerrcode != ERRCODE_OUT_OF_MEMORY)
+				return error;
+			break;
+		case WO_ERROR_IS_DEFECT:
+			break;
+	}
+	ReThrowError(error);
+	return NULL;				/* not reached */
 }
 
 /* The modes that are held, or asked for: whoever asks later waits for both. */

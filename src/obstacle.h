@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * obstacle.h
- *	  Errors that pass by themselves, and what to say of them.
+ *	  Errors that will pass, and what to say of them.
  *
  * Layer 3.
  *
@@ -10,7 +10,16 @@
 #ifndef WO_OBSTACLE_H
 #define WO_OBSTACLE_H
 
-extern bool wo_obstacle_is_passing(int sqlstate);
+/* What becomes of an error when the transaction is tried again. */
+typedef enum WoErrorKind
+{
+	WO_ERROR_PASSES,			/* nothing, sooner or later */
+	WO_ERROR_NEEDS_SOMEBODY,	/* the same, until somebody has mended it */
+	WO_ERROR_IS_DEFECT			/* nobody knows: it takes a new process */
+} WoErrorKind;
+
+extern WoErrorKind wo_obstacle_kind(int sqlstate);
+extern ErrorData *wo_obstacle_roll_back(MemoryContext caller);
 extern ErrorData *wo_obstacle_take(MemoryContext caller);
 extern char *wo_obstacle_describe(const ErrorData *error);
 

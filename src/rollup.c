@@ -434,7 +434,7 @@ wo_rollup_keep_open(TimestampTz now)
 	if (is_open)
 		is_told = false;
 	else if (sqlstate == ERRCODE_QUERY_CANCELED ||	/* it takes too long */
-			 !wo_obstacle_is_passing(sqlstate))
+			 wo_obstacle_kind(sqlstate) != WO_ERROR_PASSES)
 		is_open = (try_to_begin(now, false) == 0);
 	reopen_at = now + REOPEN_US;
 }

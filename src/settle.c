@@ -401,29 +401,6 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	}
 }
 
-/*
- * Errors after which the same transaction may well succeed later.  Those that
- * come from the tables need somebody to mend them, and a new process would do
- * no better: it would send again what this one has sent, and fail again.
- */
-static bool
-is_passing(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_INSUFFICIENT_RESOURCES:	/* disk full */
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
-		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
-			return true;
-	}
-	if (sqlstate == ERRCODE_DATA_CORRUPTED ||
-		sqlstate == ERRCODE_INDEX_CORRUPTED)
-		return true;
-	return wo_obstacle_is_passing(sqlstate);
-}
-
 /* Shows why nothing is sent, and logs it when that begins. */
 static void
 note_obstacle(WoDispatcher *d, const ErrorData *error, const char *consequence)
@@ -499,15 +476,11 @@ try_write(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = wo_obstacle_roll_back(caller);
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		if (!with_rollup && !is_passing(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		wo_txn_abort();
-		MemoryContextSwitchTo(caller);
+		if (!with_rollup &&
+			wo_obstacle_kind(error->sqlerrcode) == WO_ERROR_IS_DEFECT)
+			ReThrowError(error);
 		if (with_rollup)
 			wo_rollup_give_up(error, d->now);
 		else
