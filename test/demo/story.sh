@@ -143,7 +143,9 @@ create_endpoint() {
 # ---- the story
 
 trap clean_up EXIT
-trap 'exit 130' INT TERM
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 chapter 'webhook_outbox: webhooks that commit with your data'
 start_servers

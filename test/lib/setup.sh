@@ -134,8 +134,32 @@ wo_run() {
 	fi
 }
 
+# The processes that work in the folder: each starts there.
+wo_find_processes() {
+	find /proc/[0-9]*/cwd -maxdepth 0 \( -lname "$WO_WORK" -o -lname "$WO_WORK/*" \) \
+		2>/dev/null | cut -d/ -f3
+}
+
+# End them, and wait until they have. There are some when this script is told to
+# end: their own end takes a moment, and servers are told by nobody else.
+wo_end_processes() {
+	local n pids tick=0.1
+
+	cd / || return
+	for ((n = 0; n < 200; n++)); do
+		mapfile -t pids < <(wo_find_processes)
+		[ ${#pids[@]} -gt 0 ] || return
+		# tests stop some of them
+		[ $((n % 50)) -gt 0 ] || kill -TERM "${pids[@]}" 2>/dev/null
+		[ $((n % 50)) -gt 0 ] || kill -CONT "${pids[@]}" 2>/dev/null
+		sleep "$tick"
+	done
+}
+
 wo_clean_up() {
 	local rc=$?
+	trap '' INT TERM HUP
+	wo_end_processes
 	if [ -n "${WO_KEEP:-}" ]; then
 		wo_say "kept: $WO_WORK" >&2
 	else
@@ -145,8 +169,9 @@ wo_clean_up() {
 }
 
 wo_make_work() {
-	WO_WORK=$(mktemp -d "${TMPDIR:-/tmp}/webhook_outbox.XXXXXX") || exit 1
+	WO_WORK=$(realpath "$(mktemp -d "${TMPDIR:-/tmp}/webhook_outbox.XXXXXX")") || exit 1
 	trap wo_clean_up EXIT
+	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	WO_TREE=$WO_WORK/tree
