@@ -59,6 +59,7 @@ for my $name (sort keys %expect)
 	my ($outcome, $status) = split /\|(?!protocol)/, $expect{$name}, -1;
 	like($got{$name}, qr/^$outcome\|$status$/, "$name is $outcome");
 }
+all_in_time($node);
 is($receiver->stats('/redirected')->{requests}, 0, 'no redirect was followed');
 is( sql_value(
 		$node, q(SELECT count(*) FROM webhook_outbox.attempt

@@ -12,7 +12,8 @@ my %expect = (
 	'/bytes/48656c6c6f' => 'Hello',
 	'/bytes/c3bcc3' => "\xc3\xbc\\xC3",
 	'/bytes/41004200' => 'A\x00B\x00',
-	'/bytes/ff1b5b324a0d0a' => undef);
+	# no control sequence reaches a terminal
+	'/bytes/ff1b5b324a0d0a' => "\\xFF\\x1B[2J\\x0D\n");
 
 create_endpoint($node, $receiver, $_, "/status/500$_", @option)
   for sort keys %expect;
@@ -23,13 +24,11 @@ wait_for_sql($node, 'SELECT count(*) = 5 FROM webhook_outbox.attempt',
 
 my $response = q(SELECT response FROM webhook_outbox.attempt
 	JOIN webhook_outbox.endpoint USING (endpoint_id) WHERE name = ');
-for my $name (sort grep { defined $expect{$_} } keys %expect)
+for my $name (sort keys %expect)
 {
 	is(lc sql_value($node, "$response$name'"),
 		lc $expect{$name}, "$name is kept as text");
 }
-unlike(sql_value($node, "$response/bytes/ff1b5b324a0d0a'"),
-	qr/[\x1b\xff]/, 'no control sequence reaches a terminal');
 is( sql_value(
 		$node, q(SELECT octet_length(response) FROM webhook_outbox.attempt
 		JOIN webhook_outbox.endpoint USING (endpoint_id) WHERE name = 'big')),
@@ -40,8 +39,8 @@ $node->restart;
 my $id = publish($node, 'order.created');
 wait_for_sql(
 	$node, qq(
-	SELECT count(*) = 5 AND max(length(response)) <= 40
-	FROM webhook_outbox.attempt WHERE event_id = '$id'),
-	'the setting changes where');
+	SELECT count(*) = 5 AND bool_or(name = 'big' AND length(response) = 10)
+	FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint USING (endpoint_id)
+	WHERE event_id = '$id'), 'the setting changes where');
 
 finish($node, $receiver);

@@ -18,6 +18,11 @@ switch_delivery($node, 'off', 'switched off, worker_status says so');
 publish($node, 'order.created') for 1 .. 10;
 $node->restart;
 publish($node, 'order.created');
+wait_for_sql(
+	$node, q(SELECT state LIKE '%enabled is off%'
+	FROM webhook_outbox.worker_status
+	WHERE process = 'dispatcher' AND is_running),
+	'after a restart it says so again');
 is( sql_value(
 		$node, q(SELECT count(*) FROM webhook_outbox.delivery_status
 		WHERE state = 'pending')),

@@ -23,9 +23,7 @@ my $waiting = q(SELECT count(*) FROM webhook_outbox.delivery d
 	  AND p.name = );
 my $retry = q(SELECT webhook_outbox.retry_now('partner'));
 
-$node->safe_psql('postgres', sprintf q(
-	INSERT INTO webhook_outbox.event (type, payload)
-	SELECT 'order.created', to_json(i) FROM generate_series(1, %d) i), EVENTS);
+publish_many($node, 'order.created', EVENTS);
 publish($node, 'order.other');
 wait_for_sql(
 	$node, "SELECT ($waiting 'partner') = @{[ EVENTS + 1 ]}
@@ -76,9 +74,9 @@ my $open = $node->background_psql('postgres');
 $open->query_safe("BEGIN; $retry");
 sql_value($node, $retry);
 $receiver->wait_for('/partner', EVENTS + 2, 'somebody else was quicker');
-all_delivered($node, 'it is recorded')
-  if sql_value($node, q(DELETE FROM webhook_outbox.endpoint
-	WHERE name = 'other' RETURNING 1));
+$node->safe_psql('postgres',
+	q(DELETE FROM webhook_outbox.endpoint WHERE name = 'other'));
+all_delivered($node, 'it is recorded');
 $open->query_safe('COMMIT');
 $open->quit;
 wait_for_sql(
