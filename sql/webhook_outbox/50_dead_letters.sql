@@ -40,15 +40,31 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.check_event_exists(uuid) IS 'fails unless this event is stored';
 
+CREATE FUNCTION webhook_outbox.notice_paused(p_endpoint webhook_outbox.endpoint, p_what text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT p_endpoint.enabled THEN
+    RAISE NOTICE USING MESSAGE = format('endpoint "%s" is %s, %s', p_endpoint.name,
+                                        CASE WHEN p_endpoint.disabled_at IS NULL THEN 'paused' ELSE 'disabled' END, p_what),
+      HINT = format('SELECT webhook_outbox.resume_endpoint(%L);', p_endpoint.name);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.notice_paused(webhook_outbox.endpoint, text) IS
+  'says that an endpoint is paused or disabled, if it is, and so what is to be sent to it waits';
+
 CREATE FUNCTION webhook_outbox.redeliver(event_id uuid, endpoint text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
+  v_endpoint    webhook_outbox.endpoint;
   v_endpoint_id bigint;
   v_state       text;
 BEGIN
   PERFORM webhook_outbox.require_workers();
-  v_endpoint_id := (webhook_outbox.find_endpoint(redeliver.endpoint)).endpoint_id;
+  v_endpoint := webhook_outbox.find_endpoint(redeliver.endpoint);
+  v_endpoint_id := v_endpoint.endpoint_id;
   PERFORM webhook_outbox.check_event_exists(redeliver.event_id);
 
   DELETE FROM webhook_outbox.dead_letter l WHERE l.event_id = redeliver.event_id AND l.endpoint_id = v_endpoint_id;
@@ -69,6 +85,7 @@ BEGIN
   INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('send', redeliver.event_id, v_endpoint_id);
   PERFORM webhook_outbox.note_action('redeliver', v_endpoint_id, redeliver.endpoint, redeliver.event_id, 1);
   PERFORM webhook_outbox.request_wakeup('commands');
+  PERFORM webhook_outbox.notice_paused(v_endpoint, 'the delivery waits');
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.redeliver(uuid, text) IS
@@ -86,6 +103,7 @@ CREATE FUNCTION webhook_outbox.redeliver_dead_letters(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  v_endpoint    webhook_outbox.endpoint;
   v_endpoint_id bigint;
   v_now         timestamptz := clock_timestamp();
   v_count       bigint;
@@ -100,7 +118,8 @@ BEGIN
               FROM webhook_outbox.tier t);
   END IF;
   IF endpoint IS NOT NULL THEN
-    v_endpoint_id := (webhook_outbox.find_endpoint(endpoint)).endpoint_id;
+    v_endpoint := webhook_outbox.find_endpoint(endpoint);
+    v_endpoint_id := v_endpoint.endpoint_id;
   END IF;
 
   WITH sent AS (
@@ -140,6 +159,9 @@ BEGIN
     RAISE NOTICE USING MESSAGE = format('not sent again, for the endpoint was deleted or the event is lost: %s', v_left),
       HINT = 'webhook_outbox.discard_dead_letters() removes such dead letters.';
   END IF;
+  IF v_count > 0 THEN
+    PERFORM webhook_outbox.notice_paused(v_endpoint, 'its deliveries wait');
+  END IF;
   PERFORM webhook_outbox.request_wakeup('commands');
   RETURN v_count;
 END
@@ -171,9 +193,8 @@ BEGIN
   GET DIAGNOSTICS v_count = ROW_COUNT;
   PERFORM webhook_outbox.note_action('retry_now', v_endpoint.endpoint_id, v_endpoint.name, NULL, v_count);
   PERFORM webhook_outbox.request_wakeup('commands');
-  IF v_count > 0 AND NOT v_endpoint.enabled THEN
-    RAISE NOTICE USING MESSAGE = format('endpoint "%s" is paused, its deliveries wait', v_endpoint.name),
-      HINT = format('SELECT webhook_outbox.resume_endpoint(%L);', v_endpoint.name);
+  IF v_count > 0 THEN
+    PERFORM webhook_outbox.notice_paused(v_endpoint, 'its deliveries wait');
   END IF;
   RETURN v_count;
 END
@@ -308,6 +329,9 @@ BEGIN
   GET DIAGNOSTICS v_count = ROW_COUNT;
   PERFORM webhook_outbox.note_action('replay', v_endpoint.endpoint_id, v_endpoint.name, NULL, v_count);
   PERFORM webhook_outbox.request_wakeup('commands');
+  IF v_count > 0 THEN
+    PERFORM webhook_outbox.notice_paused(v_endpoint, 'its deliveries wait');
+  END IF;
   RETURN v_count;
 END
 $$;
@@ -355,10 +379,7 @@ BEGIN
     VALUES ('webhook_outbox.test', v_endpoint.tenant, v_endpoint.endpoint_id,
             json_build_object('message', 'This is a test of webhook_outbox.', 'endpoint', v_endpoint.name))
     RETURNING id INTO v_id;
-  IF NOT v_endpoint.enabled THEN
-    RAISE NOTICE USING MESSAGE = format('endpoint "%s" is paused, the test waits', v_endpoint.name),
-      HINT = format('SELECT webhook_outbox.resume_endpoint(%L);', v_endpoint.name);
-  END IF;
+  PERFORM webhook_outbox.notice_paused(v_endpoint, 'the test waits');
   RETURN v_id;
 END
 $$;

@@ -119,6 +119,20 @@ SELECT webhook_outbox.retry_now(NULL);
 SELECT webhook_outbox.retry_now('billing', 0);
 ROLLBACK TO t;
 
+-- Whatever is to be sent to an endpoint that is paused waits, and who asks for it is told.
+SELECT webhook_outbox.pause_endpoint('billing');
+UPDATE webhook_outbox.endpoint SET enabled = false, disabled_reason = 'it answered HTTP 410', disabled_at = now() WHERE name = 'crm';
+DELETE FROM webhook_outbox.dead_letter;
+INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, endpoint_name, event_type, reason, attempts, created_at)
+SELECT e.id, p.endpoint_id, p.name, e.type, 'attempts_exhausted', 1, now()
+FROM webhook_outbox.event e, webhook_outbox.endpoint p WHERE e.id IN (:'first', :'second') AND p.name IN ('billing', 'crm');
+SELECT webhook_outbox.redeliver(:'first', 'billing');
+SELECT webhook_outbox.redeliver_dead_letters('crm'), webhook_outbox.redeliver_dead_letters('crm') AS nothing_waits;
+SELECT webhook_outbox.redeliver_dead_letters() AS to_whom_is_not_said;
+DELETE FROM webhook_outbox.command;
+SELECT webhook_outbox.replay('billing', '-infinity') > 0 AS is_sent;
+ROLLBACK TO t;
+
 -- Cancel: what is pending or retrying.
 SELECT webhook_outbox.cancel(:'first') AS nothing_to_cancel;
 INSERT INTO webhook_outbox.delivery (event_id, endpoint_id, state, next_attempt_at) VALUES (:'second', :billing_id, 'parked', now());
