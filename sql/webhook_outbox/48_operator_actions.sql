@@ -1,10 +1,22 @@
 -- Who paused, resumed, discarded, sent again, ...: a row for each call of a function, or each UPDATE or DELETE of an endpoint,
 -- written in its transaction. Of dead letters that are discarded a row each, for they leave nothing else behind.
 
+-- The role that the session was opened with cannot be made up; one taken on by SET ROLE tells people apart who share a login,
+-- as with a pool of connections. Both count, whoever the function runs as that asks.
+
+CREATE FUNCTION webhook_outbox.acting_role() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT session_user || CASE WHEN current_setting('role') IN ('none', session_user) THEN ''
+                              ELSE format(' (as %s)', current_setting('role')) END;
+$$;
+COMMENT ON FUNCTION webhook_outbox.acting_role() IS
+  'who acts: the role that the session was opened with, and in parentheses the one taken on by SET ROLE: app (as ann)';
+
 CREATE TABLE webhook_outbox.operator_action (
   action_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at            timestamptz NOT NULL DEFAULT clock_timestamp(),
-  by_whom       text NOT NULL DEFAULT session_user,
+  by_whom       text NOT NULL DEFAULT webhook_outbox.acting_role(),
   action        text NOT NULL,
   endpoint_id   bigint,
   endpoint_name text,
@@ -18,7 +30,8 @@ COMMENT ON TABLE webhook_outbox.operator_action IS
   'who did what: kept for webhook_outbox.metrics_retention, what concerns one event for webhook_outbox.attempt_retention';
 COMMENT ON COLUMN webhook_outbox.operator_action.action_id IS 'number of the action';
 COMMENT ON COLUMN webhook_outbox.operator_action.at IS 'when';
-COMMENT ON COLUMN webhook_outbox.operator_action.by_whom IS 'role that the session was opened with';
+COMMENT ON COLUMN webhook_outbox.operator_action.by_whom IS
+  'role that the session was opened with; and the one taken on by SET ROLE, if any: app (as ann)';
 COMMENT ON COLUMN webhook_outbox.operator_action.action IS
   'pause, resume, delete (of an endpoint), redeliver, replay, retry_now, cancel, discard or resume_delivery';
 COMMENT ON COLUMN webhook_outbox.operator_action.endpoint_id IS 'of which endpoint; NULL: of all';

@@ -80,5 +80,5 @@ COMMENT ON COLUMN webhook_outbox.endpoint_status.last_success_at IS
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_at IS 'start of the last attempt that failed';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_failure_status IS 'HTTP status of that one; NULL: no response';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.last_error IS 'why it is disabled or held, or else the error of the last attempt that failed';
-COMMENT ON COLUMN webhook_outbox.endpoint_status.paused_by IS 'paused: by which role; NULL: it is not, or was made so';
+COMMENT ON COLUMN webhook_outbox.endpoint_status.paused_by IS 'paused: by whom, as in operator_action.by_whom; NULL: it is not, or was made so';
 COMMENT ON COLUMN webhook_outbox.endpoint_status.paused_at IS 'paused: since when';

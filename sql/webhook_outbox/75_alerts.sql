@@ -88,7 +88,7 @@ CREATE TABLE webhook_outbox.alert_silence (
   subject    text,
   until      timestamptz NOT NULL,
   reason     text NOT NULL,
-  created_by text NOT NULL DEFAULT session_user,
+  created_by text NOT NULL DEFAULT webhook_outbox.acting_role(),
   created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE webhook_outbox.alert_silence IS 'alerts that nobody is told of; DELETE ends silence, silence_alert() begins it';
@@ -97,7 +97,7 @@ COMMENT ON COLUMN webhook_outbox.alert_silence.rule IS 'name of the rule; NULL: 
 COMMENT ON COLUMN webhook_outbox.alert_silence.subject IS 'subject of the alerts (endpoint, number of the tier, ...); NULL: all';
 COMMENT ON COLUMN webhook_outbox.alert_silence.until IS 'when it ends';
 COMMENT ON COLUMN webhook_outbox.alert_silence.reason IS 'why';
-COMMENT ON COLUMN webhook_outbox.alert_silence.created_by IS 'who asked for it';
+COMMENT ON COLUMN webhook_outbox.alert_silence.created_by IS 'who asked for it: app, or app (as ann)';
 COMMENT ON COLUMN webhook_outbox.alert_silence.created_at IS 'when';
 
 CREATE FUNCTION webhook_outbox.alert_silence_before_write() RETURNS trigger

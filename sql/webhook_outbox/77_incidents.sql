@@ -50,7 +50,7 @@ COMMENT ON COLUMN webhook_outbox.incident_record.last_firing_at IS 'when one of 
 COMMENT ON COLUMN webhook_outbox.incident_record.closed_at IS 'when it was closed; NULL: it is open';
 COMMENT ON COLUMN webhook_outbox.incident_record.reopened IS 'how many times it was opened again';
 COMMENT ON COLUMN webhook_outbox.incident_record.acknowledged_at IS 'when somebody took it on';
-COMMENT ON COLUMN webhook_outbox.incident_record.acknowledged_by IS 'who';
+COMMENT ON COLUMN webhook_outbox.incident_record.acknowledged_by IS 'who: app, or app (as ann)';
 COMMENT ON COLUMN webhook_outbox.incident_record.cause IS 'configuration, receiver down, transient, internal (this server) or unknown (no failed attempts)';
 COMMENT ON COLUMN webhook_outbox.incident_record.severity_conditions IS 'conditions of incident_severity that apply';
 COMMENT ON COLUMN webhook_outbox.incident_record.likelihood_conditions IS 'conditions of incident_likelihood that apply';
@@ -104,7 +104,7 @@ COMMENT ON COLUMN webhook_outbox.incident_event.incident_event_id IS 'number of 
 COMMENT ON COLUMN webhook_outbox.incident_event.incident_id IS 'which incident';
 COMMENT ON COLUMN webhook_outbox.incident_event.at IS 'when';
 COMMENT ON COLUMN webhook_outbox.incident_event.kind IS 'opened, updated, closed, reopened, acknowledged or note';
-COMMENT ON COLUMN webhook_outbox.incident_event.by_whom IS 'role that did it; NULL: the evaluation';
+COMMENT ON COLUMN webhook_outbox.incident_event.by_whom IS 'who did it: app, or app (as ann); NULL: the evaluation';
 COMMENT ON COLUMN webhook_outbox.incident_event.note IS 'in words';
 
 CREATE FUNCTION webhook_outbox.log_incident(p_incident_id bigint, p_at timestamptz, p_kind text, p_by text, p_note text)
@@ -303,9 +303,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM webhook_outbox.touch_incident(acknowledge_incident.incident_id, note, false, true);
-  UPDATE webhook_outbox.incident_record i SET acknowledged_at = now(), acknowledged_by = session_user
+  UPDATE webhook_outbox.incident_record i SET acknowledged_at = now(), acknowledged_by = webhook_outbox.acting_role()
   WHERE i.incident_id = acknowledge_incident.incident_id;
-  PERFORM webhook_outbox.log_incident(acknowledge_incident.incident_id, now(), 'acknowledged', session_user, coalesce(note, ''));
+  PERFORM webhook_outbox.log_incident(acknowledge_incident.incident_id, now(), 'acknowledged',
+                                      webhook_outbox.acting_role(), coalesce(note, ''));
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.acknowledge_incident(bigint, text) IS
@@ -316,7 +317,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM webhook_outbox.touch_incident(note_incident.incident_id, note, true, false);
-  PERFORM webhook_outbox.log_incident(note_incident.incident_id, now(), 'note', session_user, note);
+  PERFORM webhook_outbox.log_incident(note_incident.incident_id, now(), 'note', webhook_outbox.acting_role(), note);
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.note_incident(bigint, text) IS 'adds a note to the log of an incident, open or closed';
@@ -329,7 +330,8 @@ BEGIN
   PERFORM webhook_outbox.score_incidents(ARRAY[close_incident.incident_id], now());
   UPDATE webhook_outbox.incident_record i SET state = 'closed', closed_at = now()
   WHERE i.incident_id = close_incident.incident_id;
-  PERFORM webhook_outbox.log_incident(close_incident.incident_id, now(), 'closed', session_user, coalesce(note, ''));
+  PERFORM webhook_outbox.log_incident(close_incident.incident_id, now(), 'closed', webhook_outbox.acting_role(),
+                                      coalesce(note, ''));
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.close_incident(bigint, text) IS

@@ -5,6 +5,8 @@
 CREATE EXTENSION webhook_outbox;
 CREATE ROLE regress_wo_ann;
 CREATE ROLE regress_wo_bob;
+CREATE ROLE regress_wo_app;
+GRANT regress_wo_ann, regress_wo_bob TO regress_wo_app;
 SELECT webhook_outbox.grant_operator('regress_wo_ann'), webhook_outbox.grant_operator('regress_wo_bob');
 BEGIN;
 SELECT name FROM webhook_outbox.create_endpoint('billing', 'https://billing.example.com/');
@@ -58,6 +60,34 @@ RESET SESSION AUTHORIZATION;
 DELETE FROM webhook_outbox.command;
 SELECT pg_temp.explain(:'first') OFFSET 2;
 
+-- Who shares a login is told apart by SET ROLE; who the login is stays on record.
+SAVEPOINT s;
+INSERT INTO webhook_outbox.incident_record (scope, subject_key, subject, began_at, opened_at, last_firing_at)
+  VALUES ('endpoint', :crm_id, 'crm', now(), now(), now()) RETURNING incident_id AS incident \gset
+UPDATE webhook_outbox.endpoint SET enabled = true;
+DELETE FROM webhook_outbox.operator_action;
+SET LOCAL SESSION AUTHORIZATION regress_wo_app;
+SET LOCAL ROLE regress_wo_bob;
+SELECT webhook_outbox.pause_endpoint('crm');
+SELECT name, state, paused_by FROM webhook_outbox.endpoint_status;
+SELECT webhook_outbox.redeliver(:'first', 'crm');
+SELECT webhook_outbox.silence_alert(NULL, 'crm', now() + interval '1 hour', 'they move') > 0 AS is_silenced;
+SELECT webhook_outbox.acknowledge_incident(:incident, 'looked at it');
+SET LOCAL ROLE regress_wo_ann;
+SELECT webhook_outbox.note_incident(:incident, 'they have moved');
+SELECT webhook_outbox.resume_endpoint('crm');
+SET LOCAL ROLE regress_wo_app;
+UPDATE webhook_outbox.endpoint SET enabled = false WHERE name = 'crm';
+SET LOCAL ROLE NONE;
+SELECT webhook_outbox.close_incident(:incident);
+UPDATE webhook_outbox.endpoint SET enabled = true WHERE name = 'crm';
+SELECT by_whom, action, endpoint_name FROM actions;
+SELECT created_by FROM webhook_outbox.alert_silence;
+SELECT acknowledged_by FROM webhook_outbox.incident;
+SELECT by_whom, kind, note FROM webhook_outbox.incident_event ORDER BY incident_event_id;
+SELECT pg_temp.explain(:'first') OFFSET 4;
+ROLLBACK TO s;
+
 -- HTTP 410 is nobody's doing.
 UPDATE webhook_outbox.endpoint SET enabled = true;
 UPDATE webhook_outbox.endpoint SET enabled = false, disabled_reason = 'it answered HTTP 410', disabled_at = now();
@@ -73,5 +103,5 @@ SELECT rows, error FROM webhook_outbox.maintain('action_retention');
 SELECT action FROM webhook_outbox.operator_action ORDER BY action_id;
 ROLLBACK;
 DROP EXTENSION webhook_outbox;
-DROP OWNED BY regress_wo_ann, regress_wo_bob;
-DROP ROLE regress_wo_ann, regress_wo_bob;
+DROP OWNED BY regress_wo_ann, regress_wo_bob, regress_wo_app;
+DROP ROLE regress_wo_ann, regress_wo_bob, regress_wo_app;
