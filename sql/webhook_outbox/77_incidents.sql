@@ -44,7 +44,8 @@ COMMENT ON COLUMN webhook_outbox.incident_record.subject IS 'number of the tier,
 COMMENT ON COLUMN webhook_outbox.incident_record.endpoint_id IS 'scope endpoint: its number';
 COMMENT ON COLUMN webhook_outbox.incident_record.tier IS 'the tier, or that of the endpoint';
 COMMENT ON COLUMN webhook_outbox.incident_record.state IS 'open or closed';
-COMMENT ON COLUMN webhook_outbox.incident_record.began_at IS 'start of the window that its first alert looked at: what is counted, is counted from then on';
+COMMENT ON COLUMN webhook_outbox.incident_record.began_at IS
+  'start of the window that its first alert looked at, not before there was such an endpoint: what is counted, is counted from then on';
 COMMENT ON COLUMN webhook_outbox.incident_record.opened_at IS 'when its first alert fired';
 COMMENT ON COLUMN webhook_outbox.incident_record.last_firing_at IS 'when one of its alerts was last seen firing';
 COMMENT ON COLUMN webhook_outbox.incident_record.closed_at IS 'when it was closed; NULL: it is open';
@@ -148,7 +149,8 @@ COMMENT ON FUNCTION webhook_outbox.find_incident(webhook_outbox.alert_state) IS
   'the open incident that an alert belongs to; NULL: none';
 
 -- Opens one, or the last one again if it was closed less than a day ago. It begins with the window that the alert looked at:
--- dead letters of that time are the reason for it. But what an earlier incident had is not counted twice.
+-- dead letters of that time are the reason for it. But what an earlier incident had is not counted twice, and nothing can
+-- have gone wrong before there was anybody to deliver to, or an extension.
 
 CREATE FUNCTION webhook_outbox.open_incident(p_alert webhook_outbox.alert_state, p_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -157,6 +159,7 @@ DECLARE
   v_scope text := CASE p_alert.scope WHEN 'overall' THEN 'system' ELSE p_alert.scope END;
   v_last  webhook_outbox.incident_record;
   v_began timestamptz;
+  v_born  timestamptz;
   v_id    bigint;
 BEGIN
   SELECT i.* INTO v_last FROM webhook_outbox.incident_record i
@@ -174,9 +177,14 @@ BEGIN
   FROM webhook_outbox.alert_rule r
   LEFT JOIN webhook_outbox.time_window w ON w.time_window = r.time_window
   WHERE r.name = p_alert.rule;
+  SELECT min(p.created_at) INTO v_born FROM webhook_outbox.endpoint p
+  WHERE p.endpoint_id = p_alert.endpoint_id OR p_alert.endpoint_id IS NULL;
+  IF v_scope = 'system' THEN
+    v_born := least(v_born, (SELECT min(c.claimed_at) FROM webhook_outbox.claim c));
+  END IF;
   INSERT INTO webhook_outbox.incident_record (scope, subject_key, subject, endpoint_id, tier, began_at, opened_at, last_firing_at)
     VALUES (v_scope, p_alert.subject_key, p_alert.subject, p_alert.endpoint_id, p_alert.tier,
-            greatest(v_began, v_last.closed_at), p_at, p_at)
+            greatest(v_began, v_last.closed_at, least(v_born, p_alert.since)), p_at, p_at)
     RETURNING incident_id INTO v_id;
   PERFORM webhook_outbox.log_incident(v_id, p_at, 'opened', NULL, p_alert.message);
   RETURN v_id;

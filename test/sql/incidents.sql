@@ -15,6 +15,8 @@ UPDATE webhook_outbox.cursor SET (old_snapshot, new_snapshot) =
   (SELECT s, s FROM format('%1$s:%1$s:', pg_current_xact_id()::text::bigint + 1) f, CAST(f AS pg_snapshot) s);
 UPDATE webhook_outbox.rollup_watermark SET hour_until = hour_until - interval '5 hours', day_until = day_until - interval '1 day';
 UPDATE webhook_outbox.alert_rule SET enabled = false WHERE scope = 'system';
+-- what is written here of the past can have happened
+UPDATE webhook_outbox.endpoint SET created_at = now() - interval '1 year';
 
 CREATE FUNCTION pg_temp.record(p_endpoint text, p_age interval, p_attempts bigint, p_failures bigint, p_delivered bigint,
   p_dead bigint DEFAULT 0, p_outcome text DEFAULT 'http_error', p_status smallint DEFAULT NULL) RETURNS void
@@ -195,6 +197,21 @@ DELETE FROM webhook_outbox.endpoint_rollup;
 UPDATE webhook_outbox.incident_severity SET weight = 4 WHERE condition = 'dead_letters';
 SELECT webhook_outbox.score_incident(:id);
 SELECT state, vector, attempts, failed_attempts, top_error FROM webhook_outbox.incident;
+ROLLBACK TO s;
+
+-- An incident does not begin before there was such an endpoint; nor, of the server, before there was anything at all.
+SELECT pg_temp.only('dead_letters');
+UPDATE webhook_outbox.endpoint SET created_at = now() - interval '10 min' WHERE name = 'lab';
+SELECT pg_temp.give_up(:'first', 'lab', '5 min'), pg_temp.record('lab', '5 min', 1, 1, 0, 1);
+SELECT scope, subject FROM pg_temp.at('0');
+SELECT began_at - now() AS began, dead_letters, pg_temp.relative(next_sql) FROM webhook_outbox.incident;
+ROLLBACK TO s;
+SELECT pg_temp.only('dispatcher_missing');
+UPDATE webhook_outbox.claim SET claimed_at = now() - interval '3 s';
+UPDATE webhook_outbox.endpoint SET created_at = now() - interval '2 s';
+SELECT count(*) FROM pg_temp.at('0');
+SELECT scope, cause FROM pg_temp.at('1 min');
+SELECT began_at - now() AS began, opened_at - now() AS opened FROM webhook_outbox.incident;
 ROLLBACK TO s;
 
 -- Several receivers that fail at once have something in common: what, tells whether they answer.
