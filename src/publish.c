@@ -44,6 +44,7 @@
 #include "wakeup.h"
 
 #define MAX_LABEL_LEN		255 /* of tenant, source and operation_id */
+#define MAX_SHOWN_LEN		40	/* bytes of a label that is too long */
 #define MAX_HEADERS_LEN		8192	/* bytes, all headers of one event */
 
 /* Columns of webhook_outbox.event. */
@@ -129,6 +130,17 @@ check_encoding(Datum value, const char *name)
 		pfree(converted);
 }
 
+/* The beginning of a label that is too long, for a message. */
+static char *
+label_shown(Datum value)
+{
+	/* more than is shown, so that the last character is whole */
+	text	   *start = DatumGetTextPSlice(value, 0, 2 * MAX_SHOWN_LEN);
+
+	return wo_text_shown(VARDATA_ANY(start), VARSIZE_ANY_EXHDR(start),
+						 MAX_SHOWN_LEN);
+}
+
 /* Refuses a label (tenant, source, operation_id) that is empty or too long. */
 static void
 check_label(HeapTuple row, TupleDesc desc, int column, const char *name)
@@ -143,7 +155,9 @@ check_label(HeapTuple row, TupleDesc desc, int column, const char *name)
 	if (len == 0)
 		refuse_label(name, "empty", "Leave it out (NULL) when there is none.");
 	if (len > MAX_LABEL_LEN)
-		refuse_label(name, psprintf("%zu bytes long", len),
+		refuse_label(name,
+					 psprintf("%zu bytes long: \"%s\"", len,
+							  label_shown(value)),
 					 psprintf("At most %d bytes are allowed.",
 							  MAX_LABEL_LEN));
 	check_encoding(value, name);

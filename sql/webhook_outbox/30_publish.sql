@@ -23,7 +23,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.publish(text, json, text, text, text, jsonb) IS
-  'stores an event and returns its id; it is sent when the transaction commits. '
+  'stores an event and returns its id; it is sent when the transaction commits. A jsonb payload has to be cast: value::json. '
   'With an operation_id seen before (per tenant) nothing is stored and the id is that of the first event. '
   'Needs INSERT on the columns given and SELECT (id) on webhook_outbox.event.';
 
