@@ -108,8 +108,6 @@ DECLARE
   v_tries  text := p_status.attempts || CASE p_status.attempts WHEN 1 THEN ' attempt' ELSE ' attempts' END;
   v_at     text := webhook_outbox.time_words(p_status.last_attempt_at);
   v_due    text := webhook_outbox.time_words(p_status.next_attempt_at);
-  v_sealed text;
-  v_paused text;
 BEGIN
   SELECT a.* INTO v_last FROM webhook_outbox.attempt a
   WHERE a.event_id = p_status.event_id AND a.endpoint_id = p_status.endpoint_id ORDER BY a.number DESC LIMIT 1;
@@ -142,6 +140,19 @@ BEGIN
       RETURN QUERY SELECT '  ' || h FROM webhook_outbox.blocked_hint(v_last.error) h WHERE h IS NOT NULL;
     END IF;
   END IF;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.explain_delivery(webhook_outbox.delivery_status, webhook_outbox.endpoint) IS
+  'what explain_event says of one delivery: where it stands, and how the last attempt went';
+
+CREATE FUNCTION webhook_outbox.explain_prospect(
+  p_status webhook_outbox.delivery_status, p_endpoint webhook_outbox.endpoint) RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_sealed text;
+  v_paused text;
+BEGIN
   IF p_status.state IN ('pending', 'retrying') AND p_endpoint.disabled_at IS NOT NULL THEN
     RETURN NEXT format('  The endpoint was disabled at %s: %s.', webhook_outbox.time_words(p_endpoint.disabled_at),
                        p_endpoint.disabled_reason);
@@ -165,15 +176,15 @@ BEGIN
     FROM webhook_outbox.operator_action a
     WHERE a.endpoint_id = p_endpoint.endpoint_id AND a.action = 'pause' AND p_endpoint.disabled_at IS NULL
     ORDER BY a.action_id DESC LIMIT 1;
-    RETURN NEXT format('  The endpoint %s: resume_endpoint(%L) lets it go on.', coalesce(v_paused, 'is paused'), v_name);
+    RETURN NEXT format('  The endpoint %s: resume_endpoint(%L) lets it go on.', coalesce(v_paused, 'is paused'), p_endpoint.name);
   ELSIF p_status.state IN ('dead', 'cancelled') AND p_endpoint.endpoint_id IS NOT NULL
         AND p_status.created_at IS NOT NULL THEN
-    RETURN NEXT format('  redeliver(%L, %L) sends it again.', p_status.event_id, v_name);
+    RETURN NEXT format('  redeliver(%L, %L) sends it again.', p_status.event_id, p_endpoint.name);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.explain_delivery(webhook_outbox.delivery_status, webhook_outbox.endpoint) IS
-  'what explain_event says of one delivery';
+COMMENT ON FUNCTION webhook_outbox.explain_prospect(webhook_outbox.delivery_status, webhook_outbox.endpoint) IS
+  'what explain_event says of one delivery further: what is in its way, who did what, and what can be done';
 
 CREATE FUNCTION webhook_outbox.explain_not_owed(p_event webhook_outbox.event, p_endpoint webhook_outbox.endpoint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -195,7 +206,7 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.explain_not_owed(webhook_outbox.event, webhook_outbox.endpoint) IS
   'what explain_event says of an endpoint without a delivery';
 
-CREATE FUNCTION webhook_outbox.explain_event(event_id uuid) RETURNS SETOF text
+CREATE FUNCTION webhook_outbox.explain_lines(event_id uuid, OUT line text, OUT answer_of bigint) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -206,37 +217,46 @@ DECLARE
 BEGIN
   -- what a query made of an operation_id or an order that it did not find
   IF event_id IS NULL THEN
-    RETURN NEXT 'There is no such event: its id is NULL.';
+    line := 'There is no such event: its id is NULL.';
+    RETURN NEXT;
     RETURN;
   END IF;
-  SELECT e.* INTO v_event FROM webhook_outbox.event e WHERE e.id = explain_event.event_id;
+  SELECT e.* INTO v_event FROM webhook_outbox.event e WHERE e.id = explain_lines.event_id;
   IF FOUND THEN
-    RETURN NEXT format('Event %s: %s%s%s.', v_event.id, v_event.type,
-                       ', tenant "' || v_event.tenant || '"', ', source "' || v_event.source || '"');
-    RETURN NEXT format('It was inserted at %s.', webhook_outbox.time_words(v_event.created_at));
+    line := format('Event %s: %s%s%s.', v_event.id, v_event.type,
+                   ', tenant "' || v_event.tenant || '"', ', source "' || v_event.source || '"');
+    RETURN NEXT;
+    line := format('It was inserted at %s.', webhook_outbox.time_words(v_event.created_at));
+    RETURN NEXT;
   ELSE
-    RETURN QUERY SELECT webhook_outbox.explain_missing(explain_event.event_id);
+    RETURN QUERY SELECT m, NULL::bigint FROM webhook_outbox.explain_missing(explain_lines.event_id) m;
   END IF;
   IF v_event.xid = pg_current_xact_id_if_assigned() THEN
-    RETURN NEXT 'It is sent when this transaction commits: the transaction is the only thing missing.';
+    line := 'It is sent when this transaction commits: the transaction is the only thing missing.';
+    RETURN NEXT;
   END IF;
 
   -- what holds up all of them comes first
   IF EXISTS (SELECT FROM webhook_outbox.delivery_status d
-             WHERE d.event_id = explain_event.event_id AND d.state IN ('pending', 'retrying')) THEN
-    RETURN QUERY SELECT w FROM webhook_outbox.explain_workers() w WHERE w IS NOT NULL;
+             WHERE d.event_id = explain_lines.event_id AND d.state IN ('pending', 'retrying')) THEN
+    RETURN QUERY SELECT w, NULL::bigint FROM webhook_outbox.explain_workers() w WHERE w IS NOT NULL;
   END IF;
   FOR v_status IN
     SELECT d.* FROM webhook_outbox.delivery_status d
-    WHERE d.event_id = explain_event.event_id ORDER BY d.endpoint_name, d.endpoint_id
+    WHERE d.event_id = explain_lines.event_id ORDER BY d.endpoint_name, d.endpoint_id
   LOOP
     SELECT p.* INTO v_endpoint FROM webhook_outbox.endpoint p WHERE p.endpoint_id = v_status.endpoint_id;
-    RETURN QUERY SELECT webhook_outbox.explain_delivery(v_status, v_endpoint);
+    RETURN QUERY SELECT d, NULL::bigint FROM webhook_outbox.explain_delivery(v_status, v_endpoint) d;
+    IF v_status.attempts > 0 THEN
+      RETURN QUERY SELECT NULL, v_status.endpoint_id;
+    END IF;
+    RETURN QUERY SELECT p, NULL::bigint FROM webhook_outbox.explain_prospect(v_status, v_endpoint) p;
     v_lines := v_lines + 1;
   END LOOP;
   IF v_lines = 0 AND v_event.id IS NOT NULL THEN
-    RETURN NEXT CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint) THEN 'It is owed to no endpoint.'
-                     ELSE 'There is no endpoint that it could go to: create_endpoint() makes one.' END;
+    line := CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint) THEN 'It is owed to no endpoint.'
+                 ELSE 'There is no endpoint that it could go to: create_endpoint() makes one.' END;
+    RETURN NEXT;
   END IF;
 
   v_lines := 0;
@@ -244,21 +264,59 @@ BEGIN
     SELECT p.* FROM webhook_outbox.endpoint p
     WHERE v_event.id IS NOT NULL
       AND NOT EXISTS (SELECT FROM webhook_outbox.delivery_status d
-                      WHERE d.event_id = explain_event.event_id AND d.endpoint_id = p.endpoint_id)
+                      WHERE d.event_id = explain_lines.event_id AND d.endpoint_id = p.endpoint_id)
     ORDER BY p.name
   LOOP
     v_lines := v_lines + 1;
     IF v_lines <= 20 THEN
-      RETURN NEXT webhook_outbox.explain_not_owed(v_event, v_endpoint);
+      line := webhook_outbox.explain_not_owed(v_event, v_endpoint);
+      RETURN NEXT;
     END IF;
   END LOOP;
   IF v_lines > 20 THEN
-    RETURN NEXT format('Nor is it owed to %s more endpoints.', v_lines - 20);
+    line := format('Nor is it owed to %s more endpoints.', v_lines - 20);
+    RETURN NEXT;
   END IF;
 END
 $$;
+COMMENT ON FUNCTION webhook_outbox.explain_lines(uuid) IS
+  'what explain_event says; where a line is NULL, it says what the endpoint answer_of answered, to those who may know';
+
+-- It runs as whoever calls it: who may not read what receivers answered is not shown it.
+
+CREATE FUNCTION webhook_outbox.explain_event(event_id uuid) RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+  v_may_read boolean := (SELECT bool_and(has_column_privilege('webhook_outbox.' || c.t, c.c, 'SELECT'))
+                         FROM (VALUES ('attempt', 'event_id'), ('attempt', 'endpoint_id'), ('attempt', 'number'),
+                                      ('attempt', 'response'), ('dead_letter', 'event_id'), ('dead_letter', 'endpoint_id'),
+                                      ('dead_letter', 'last_response')) c (t, c));
+  v          record;
+  v_answer   text;
+BEGIN
+  FOR v IN SELECT l.line, l.answer_of FROM webhook_outbox.explain_lines(explain_event.event_id) l LOOP
+    IF v.answer_of IS NULL THEN
+      RETURN NEXT v.line;
+    ELSIF v_may_read THEN
+      -- a dead letter is kept longer than its attempts
+      v_answer := coalesce(
+        (SELECT a.response FROM webhook_outbox.attempt a
+         WHERE a.event_id = explain_event.event_id AND a.endpoint_id = v.answer_of ORDER BY a.number DESC LIMIT 1),
+        (SELECT l.last_response FROM webhook_outbox.dead_letter l
+         WHERE l.event_id = explain_event.event_id AND l.endpoint_id = v.answer_of));
+      v_answer := btrim(regexp_replace(left(v_answer, 1000), '[[:space:]]+', ' ', 'g'));
+      IF v_answer <> '' THEN
+        RETURN NEXT '  The receiver said: '
+          || CASE WHEN char_length(v_answer) > 200 THEN left(v_answer, 200) || '...' ELSE v_answer END;
+      END IF;
+    END IF;
+  END LOOP;
+END
+$$;
 COMMENT ON FUNCTION webhook_outbox.explain_event(uuid) IS
-  'says in sentences where an event stands: who gets it, who does not and why, what was tried, what happens next and when';
+  'says in sentences where an event stands: who gets it, who does not and why, what was tried, what happens next and when; '
+  'and how an answer began, to those who may read attempt and dead_letter with their responses. Needs EXECUTE on explain_lines() too';
 
 CREATE FUNCTION webhook_outbox.render(
   event_id uuid,

@@ -57,8 +57,9 @@ UNION ALL
   WHERE p.pronamespace = 'webhook_outbox'::regnamespace
     AND p.proname IN ('create_endpoint', 'rotate_secret', 'generate_secret', 'set_headers', 'pause_endpoint',
                       'resume_endpoint', 'send_test', 'check_proxy', 'check_secret', 'judge_address', 'explain_event',
-                      'redeliver', 'redeliver_dead_letters', 'retry_now', 'discard', 'discard_dead_letters', 'replay', 'cancel',
-                      'resume_delivery', 'silence_alert', 'acknowledge_incident', 'note_incident', 'close_incident', 'maintain');
+                      'explain_lines', 'redeliver', 'redeliver_dead_letters', 'retry_now', 'discard', 'discard_dead_letters',
+                      'replay', 'cancel', 'resume_delivery', 'silence_alert', 'acknowledge_incident', 'note_incident',
+                      'close_incident', 'maintain');
 COMMENT ON VIEW webhook_outbox.operator_privilege IS 'what grant_operator() grants: all of monitor_privilege, and more';
 COMMENT ON COLUMN webhook_outbox.operator_privilege.kind IS 'view, table or function';
 COMMENT ON COLUMN webhook_outbox.operator_privilege.object IS 'its name';

@@ -48,6 +48,46 @@ DELETE FROM webhook_outbox.delivery WHERE endpoint_id = :billing_id;
 UPDATE webhook_outbox.delivery SET state = 'cancelled', next_attempt_at = 'infinity';
 SELECT pg_temp.explain(:'id') OFFSET 3;
 
+-- What the receiver answered last: a line of it, for those who may read answers.
+SAVEPOINT s;
+UPDATE webhook_outbox.attempt SET response = CASE number WHEN 1 THEN 'not this' ELSE E' {"error":\n\t"no such order"}\n' END;
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 3;
+CREATE ROLE regress_wo_reader;
+GRANT USAGE ON SCHEMA webhook_outbox TO regress_wo_reader;
+GRANT EXECUTE ON FUNCTION webhook_outbox.explain_event, webhook_outbox.explain_lines TO regress_wo_reader;
+CREATE ROLE regress_wo_monitor;
+CREATE ROLE regress_wo_operator;
+SELECT webhook_outbox.grant_monitor('regress_wo_monitor'), webhook_outbox.grant_operator('regress_wo_operator');
+CREATE FUNCTION pg_temp.told(p_role name, p_id uuid) RETURNS TABLE (role name, lines bigint, answers bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('SET LOCAL ROLE %I', p_role);
+  RETURN QUERY SELECT p_role, count(*), count(*) FILTER (WHERE l LIKE '  The receiver said: %')
+    FROM webhook_outbox.explain_event(p_id) l;
+  RESET ROLE;
+END
+$$;
+SELECT t.* FROM unnest('{regress_wo_reader,regress_wo_operator}'::name[]) r, pg_temp.told(r, :'id') t;
+SELECT pg_temp.told('regress_wo_monitor', :'id');
+-- nor by what somebody who may has a query of theirs run for
+GRANT CREATE ON SCHEMA public TO regress_wo_reader;
+SET LOCAL ROLE regress_wo_reader;
+CREATE MATERIALIZED VIEW public.trap AS SELECT l FROM webhook_outbox.explain_event(:'id') l WITH NO DATA;
+RESET ROLE;
+REFRESH MATERIALIZED VIEW public.trap;
+SELECT count(*) > 3 AS has_lines, count(*) FILTER (WHERE l LIKE '%said%') AS answers FROM public.trap;
+-- no more of it than a line; of a dead letter it is known longer; no answer is none
+UPDATE webhook_outbox.attempt SET response = repeat('long ', 13000);
+SELECT length(l) AS length, right(l, 8) AS the_end FROM webhook_outbox.explain_event(:'id') l WHERE l LIKE '%said%';
+DELETE FROM webhook_outbox.attempt;
+INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, endpoint_name, event_type, reason, attempts, last_attempt_at,
+  last_outcome, last_error, last_response, created_at)
+VALUES (:'id', :billing_id, 'billing', 'order.created', 'attempts_exhausted', 2, clock_timestamp(), 'http_error', 'HTTP 404',
+  'no such order', clock_timestamp());
+SELECT pg_temp.explain(:'id') OFFSET 3 LIMIT 3;
+UPDATE webhook_outbox.dead_letter SET last_response = ' ';
+SELECT count(*) FILTER (WHERE l LIKE '%said%') AS answers FROM webhook_outbox.explain_event(:'id') l;
+ROLLBACK TO s;
+
 -- Dead; discarded; sent again.
 UPDATE webhook_outbox.attempt SET outcome = 'timeout', http_status = NULL, error = 'no answer after 15.0 s' WHERE number = 2;
 INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, endpoint_name, event_type, reason, attempts, last_attempt_at,
