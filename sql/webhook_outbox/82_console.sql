@@ -244,7 +244,8 @@ AS $$
 DECLARE
   v_responses jsonb;
 BEGIN
-  IF has_table_privilege('webhook_outbox.dead_letter', 'SELECT')
+  IF (SELECT bool_and(has_column_privilege('webhook_outbox.dead_letter', c, 'SELECT'))
+      FROM unnest('{endpoint_id,event_id,last_response,created_at}'::text[]) c)
      AND has_column_privilege('webhook_outbox.endpoint', 'endpoint_id', 'SELECT')
      AND has_column_privilege('webhook_outbox.endpoint', 'name', 'SELECT') THEN
     SELECT jsonb_object_agg(d.endpoint_id || ' ' || d.event_id, left(d.last_response, 200)) INTO v_responses

@@ -70,7 +70,7 @@ BEGIN
                                ELSE replace(p_incident.scope, '_', ' ') || ' ' || p_incident.subject END, 80)
     || ' <small class="dim">incident ' || p_incident.incident_id || ', since ' || webhook_outbox.html_time(p_incident.opened_at)
     || CASE WHEN p_incident.acknowledged_at IS NULL THEN ', not acknowledged'
-            ELSE ', acknowledged by ' || webhook_outbox.html_escape(p_incident.acknowledged_by, 63) END || '</small></h3>'
+            ELSE ', acknowledged by ' || webhook_outbox.html_escape(p_incident.acknowledged_by, 140) END || '</small></h3>'
     || '<p>' || webhook_outbox.html_escape(p_incident.reason, 400) || '</p>'
     || '<p class="dim">' || webhook_outbox.html_count_of(p_incident.endpoints, 'endpoint', 'endpoints') || ' hit, '
     || webhook_outbox.html_count_of(p_incident.waiting, 'delivery', 'deliveries') || ' waiting, '

@@ -29,7 +29,9 @@ BEGIN
       || webhook_outbox.html_cell('', webhook_outbox.html_escape(r.name, 60) || '<small>tier ' || r.tier || '</small>', 'name')
       || webhook_outbox.html_cell('state', webhook_outbox.html_state(
            CASE WHEN r.state IN ('disabled', 'failing', 'held') THEN 'bad' WHEN r.state = 'paused' THEN 'warn'
-                WHEN r.state = 'delivering' OR r.ended > 0 THEN 'good' ELSE 'idle' END, r.state))
+                WHEN r.state = 'delivering' OR r.ended > 0 THEN 'good' ELSE 'idle' END, r.state)
+           || coalesce('<small>by ' || webhook_outbox.html_escape(r.paused_by, 140) || ', '
+                       || webhook_outbox.html_ago(r.paused_at) || '</small>', ''))
       || webhook_outbox.html_cell('24 hours', webhook_outbox.svg_spark(r.hourly_delivered, r.hourly_failed,
            webhook_outbox.html_count(r.ended) || ' deliveries in 24 hours'), 'plot')
       || webhook_outbox.html_cell('deliveries', webhook_outbox.html_count(r.ended), 'n')

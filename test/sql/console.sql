@@ -82,6 +82,9 @@ CREATE TEMP TABLE hostile ON COMMIT DROP AS
     WITH ORDINALITY h (t, n);
 SELECT count(*) FROM hostile h, webhook_outbox.create_endpoint(
   left(regexp_replace(h.n || h.t, '[[:cntrl:]]', '', 'g'), 90), 'https://' || h.n || '.example.com/', tenant => left(h.t, 200)) e;
+UPDATE webhook_outbox.endpoint SET enabled = false;
+UPDATE webhook_outbox.operator_action o SET by_whom = h.t
+FROM hostile h JOIN webhook_outbox.endpoint p ON p.url = 'https://' || h.n || '.example.com/' WHERE o.endpoint_id = p.endpoint_id;
 INSERT INTO webhook_outbox.dead_letter (endpoint_id, event_id, endpoint_name, event_type, tenant, reason, attempts, last_outcome,
     last_status, last_error, last_response, created_at)
   SELECT n, gen_random_uuid(), t, t, t, 'attempts_exhausted', 3, 'http_error', 500, t, t, now() FROM hostile;
@@ -125,6 +128,12 @@ SELECT :'page' LIKE '%<title>A title</title>%<h1>A title</h1>%' AS title,
        :'page' LIKE '%aria-label="12.5 k deliveries, 220 failed attempts"%' AS plot;
 SELECT webhook_outbox.console(endpoint => 'good') AS page \gset
 SELECT :'page' LIKE '%>good<%' AS has_it, :'page' LIKE '%>bad<%' AS has_others;
+-- who paused an endpoint, and when; not who had, once it is resumed
+SELECT webhook_outbox.pause_endpoint('good');
+UPDATE webhook_outbox.operator_action SET at = now() - interval '3 minutes', by_whom = 'app (as ann)';
+SELECT replace(webhook_outbox.console(), '&#8239;', ' ') LIKE '%>paused<%>by app (as ann), <%>3 min ago<%' AS says_who_paused_it;
+SELECT webhook_outbox.resume_endpoint('good');
+SELECT webhook_outbox.console() LIKE '%app (as ann)%' AS still_says_so;
 -- an incident of a tier is on the page of an endpoint whose alerts have joined it, and not on those of others
 INSERT INTO webhook_outbox.incident_record (scope, subject_key, subject, tier, began_at, opened_at, last_firing_at, reason)
   VALUES ('tier', '2', '2', 2, now(), now(), now(), 'the tier fails');
@@ -149,6 +158,13 @@ SELECT webhook_outbox.console() AS page \gset
 SELECT replace(:'page', '&#39;', '"') LIKE
          '%redeliver_dead_letters(endpoint =&gt; "bad", %explain_event("01a20000-0000-7000-8000-000000000002")%'
        AS what_can_be_done;
+-- an operator sees what receivers answered, by columns that are granted to it
+UPDATE webhook_outbox.dead_letter SET last_response = 'out of stock';
+CREATE ROLE regress_operator;
+SELECT webhook_outbox.grant_operator('regress_operator');
+SET LOCAL ROLE regress_operator;
+SELECT webhook_outbox.console() LIKE '%out of stock%' AS operator_sees_answers;
+RESET ROLE;
 -- each span has its bars
 SELECT s, length(webhook_outbox.console(span => s)) > 10000 AS shown
 FROM unnest('{1 hour,2 hours,24 hours,3 days,30 days,90 days}'::interval[]) s;

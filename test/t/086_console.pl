@@ -109,6 +109,12 @@ wait_for_sql(
 	$node, sprintf('SELECT count(*) = %d FROM webhook_outbox.dead_letter',
 		scalar @hostile),
 	'hostile receivers answered until their events were dead letters');
+# by whom an endpoint was paused: no role has a longer name
+$node->safe_psql('postgres', q(
+	SELECT webhook_outbox.pause_endpoint(name) FROM webhook_outbox.endpoint
+	WHERE name <> 'slow';
+	UPDATE webhook_outbox.operator_action
+	SET by_whom = repeat('W', 63) || ' (as ' || repeat('M', 63) || ')'));
 $node->safe_psql('postgres', q(SELECT webhook_outbox.maintain()));
 
 my $html = sql_value($node, 'SELECT webhook_outbox.console()');
