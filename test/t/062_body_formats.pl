@@ -42,14 +42,16 @@ is_deeply(
 is($request{raw}{body}, '{"order_id": 42}', 'raw');
 my $ce = $body{cloudevents};
 is_deeply(
-	{ map { $_ => $ce->{$_} } qw(specversion id type time data) },
+	$ce,
 	{   specversion => '1.0',
 		id => $id,
+		source => 'shop/1%20%22x%22',    # a URI
+		tenant => 'acme',
+		datacontenttype => 'application/json',
 		type => 'order.created',
 		time => $created_at,
 		data => $data },
 	'cloudevents');
-ok($ce->{source} ne '', 'cloudevents has a source');
 is(scalar(grep { !/^[a-z0-9]+$/ } keys %$ce),
 	0, 'names of attributes are lower case letters and digits');
 like($request{cloudevents}{headers}{'content-type'},
@@ -58,8 +60,10 @@ my $h = $request{cloudevents_binary}{headers};
 is($request{cloudevents_binary}{body}, '{"order_id": 42}',
 	'cloudevents_binary: the payload is the body');
 is_deeply(
-	[ @$h{qw(ce-specversion ce-id ce-type ce-time content-type)} ],
-	[ '1.0', $id, 'order.created', $created_at, 'application/json' ],
+	[ @$h{qw(ce-specversion ce-id ce-source ce-tenant ce-type ce-time content-type)} ],
+	# in headers the specification wants % escaped
+	[ '1.0', $id, 'shop/1%2520%2522x%2522', 'acme', 'order.created', $created_at,
+		'application/json' ],
 	'and the attributes are headers');
 
 # what render shows is what was sent

@@ -17,9 +17,10 @@ $node->safe_psql(
 	CREATE FUNCTION told() RETURNS json LANGUAGE plpgsql AS $$
 	DECLARE
 	  before bigint := turn();
+	  tick interval := '20 ms';
 	BEGIN
 	  WHILE turn() = before LOOP
-	    PERFORM pg_sleep_for('20 ms');
+	    PERFORM pg_sleep_for(tick);
 	  END LOOP;
 	  RETURN to_json(webhook_outbox.publish('order.told', '{}'));
 	END $$));

@@ -55,10 +55,10 @@ unlike($err, qr/ERROR: (?! *schema "webhook_outbox" already exists)/,
 is(sql_value($node, $query{$_}, 'copy'), $before{$_}, "$_ are the same")
   for sort keys %query;
 isnt($before{$_}, '', "there are $_") for sort keys %query;
-$node->safe_psql('copy', q(
+($rc, $out, $err) = $node->psql('copy', q(
 	SELECT webhook_outbox.evaluate_alerts();
 	SELECT webhook_outbox.resume_endpoint('billing');
 	SELECT webhook_outbox.silence_alert(NULL, 'x', now() + interval '1 day', 'x')));
-pass('numbers go on where they were');
+is($err, '', 'numbers go on where they were');
 
 finish($node);

@@ -180,7 +180,9 @@ is( sql_value(
   if $node->safe_psql('latin', 'CREATE EXTENSION webhook_outbox; SELECT true');
 
 $receiver->release('/slow/hold');
+# a page that has an image of the spy's shows that the spy would be told
+open_page(write_page(qq(<img src="$spy/control">)));
 is(join(' ', grep { m{^/spy} } sort keys %{ $receiver->stats }),
-	'', 'no request left a page');
+	'/spy/control', 'no request left a page of ours');
 
 finish($node, $receiver);
