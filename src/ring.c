@@ -195,6 +195,8 @@ load_leaf(uint64 row)
 	RingLeaf   *leaf = &ring->leaves[slot];
 	Datum		value;
 
+	if (slot < 0 || slot >= WO_RING_LEAVES)
+		elog(ERROR, "webhook_outbox.ring_leaf has a slot %d", slot);
 	leaf->turn = DatumGetInt64(wo_txn_value(row, 3, &isnull));
 	value = wo_txn_value(row, 4, &isnull);
 	leaf->opened_at = isnull ? 0 : DatumGetTimestampTz(value);

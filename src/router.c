@@ -140,9 +140,10 @@ static void
 set_patterns(WoEndpoint *endpoint, uint64 row, int column)
 {
 	bool		isnull;
+	Datum		patterns = wo_txn_value(row, column, &isnull);
 	Datum	   *values;
-	int			n = array_values(wo_txn_value(row, column, &isnull), TEXTOID,
-								 -1, false, TYPALIGN_INT, &values);
+	int			n = isnull ? 0 : array_values(patterns, TEXTOID, -1, false,
+											  TYPALIGN_INT, &values);
 
 	endpoint->patterns = NIL;
 	for (int i = 0; i < n; i++)

@@ -150,7 +150,8 @@ schedule_retry(WoDispatcher *d, WoRecord *record)
 {
 	WoDelivery *delivery = record->delivery;
 	WoEndpoint *endpoint = delivery->endpoint;
-	int			step = Min(delivery->schedule_step, endpoint->n_delays - 1);
+	int			step = Max(0, Min(delivery->schedule_step,
+								  endpoint->n_delays - 1));
 
 	record->verdict = WO_VERDICT_RETRY;
 	record->next_attempt_at =

@@ -167,8 +167,8 @@ CREATE TABLE webhook_outbox.delivery (
   next_attempt_at  timestamptz NOT NULL,
   state            text NOT NULL CHECK (state IN ('parked', 'retrying', 'cancelled')),
   origin           text NOT NULL DEFAULT 'event' CHECK (origin IN ('event', 'redelivery', 'replay')),
-  attempts         integer NOT NULL DEFAULT 0,
-  schedule_step    integer NOT NULL DEFAULT 0,
+  attempts         integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+  schedule_step    integer NOT NULL DEFAULT 0 CHECK (schedule_step >= 0),
   first_attempt_at timestamptz,
   last_attempt_at  timestamptz,
   PRIMARY KEY (endpoint_id, event_id)
@@ -250,7 +250,8 @@ CREATE TABLE webhook_outbox.endpoint_change (
   is_deleted  boolean NOT NULL,
   event_types text[],
   tenant      text,
-  xid         xid8 NOT NULL DEFAULT pg_current_xact_id()
+  xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  CHECK (NOT is_deleted OR event_types IS NOT NULL)
 );
 COMMENT ON TABLE webhook_outbox.endpoint_change IS 'changes of endpoints that the dispatcher has not taken over yet';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.change_id IS 'number of the change';
@@ -320,8 +321,8 @@ INSERT INTO webhook_outbox.claim
 
 CREATE TABLE webhook_outbox.ring_leaf (
   ring      text NOT NULL CHECK (ring IN ('event', 'attempt')),
-  slot      smallint NOT NULL,
-  turn      bigint NOT NULL,
+  slot      smallint NOT NULL CHECK (slot BETWEEN 0 AND 7),
+  turn      bigint NOT NULL CHECK (turn >= 0),
   opened_at timestamptz,
   closed_at timestamptz,
   fence     xid8,
