@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/detoast.h"
 #include "access/xact.h"
+#include "catalog/pg_type_d.h"
 #include "check.h"
 #include "clock.h"
 #include "commands/trigger.h"
@@ -38,6 +39,7 @@
 #include "txn.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -52,6 +54,12 @@ enum
 {
 	COL_ID = 1, COL_CREATED_AT, COL_XID, COL_ENDPOINT_ID, COL_SLOT, COL_TYPE,
 	COL_TENANT, COL_SOURCE, COL_OPERATION_ID, COL_HEADERS, COL_PAYLOAD
+};
+
+/* Their types. */
+static const Oid column_types[] = {
+	UUIDOID, TIMESTAMPTZOID, XID8OID, INT8OID, INT2OID, TEXTOID, TEXTOID,
+	TEXTOID, TEXTOID, JSONBOID, JSONOID
 };
 
 /*
@@ -362,6 +370,35 @@ stamp_brought_back(HeapTuple row, TupleDesc desc)
 	return heap_modify_tuple_by_cols(row, desc, 1, &column, &value, &isnull);
 }
 
+/*
+ * Is this the trigger of webhook_outbox.event?  Who may call the function can
+ * put it on a table of his own, whose columns are something else.
+ */
+static bool
+is_our_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	TupleDesc	desc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		return false;
+	rel = trigger->tg_relation;
+	desc = RelationGetDescr(rel);
+	if (desc->natts < lengthof(column_types) ||
+		RelationGetNamespace(rel) != get_func_namespace(fcinfo->flinfo->fn_oid))
+		return false;
+	for (int i = 0; i < lengthof(column_types); i++)
+	{
+		if (TupleDescAttr(desc, i)->atttypid != column_types[i])
+			return false;
+	}
+	return true;
+}
+
 /* Trigger: BEFORE INSERT ON webhook_outbox.event FOR EACH ROW, always. */
 Datum
 wo_sql_event_before_insert(PG_FUNCTION_ARGS)
@@ -373,10 +410,7 @@ wo_sql_event_before_insert(PG_FUNCTION_ARGS)
 	pg_uuid_t	id;
 	uint64		xid;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	if (!is_our_trigger(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("event_before_insert() is the row trigger of webhook_outbox.event")));

@@ -63,7 +63,8 @@ BEGIN
       MESSAGE = 'role must not be null',
       HINT = format('Name a role: %s(%L).', p_caller,
                     CASE substring(p_caller FROM '[a-z]+$')
-                      WHEN 'monitor' THEN 'grafana' WHEN 'operator' THEN 'oncall' ELSE 'app' END);
+                      WHEN 'monitor' THEN 'grafana' WHEN 'operator' THEN 'oncall' WHEN 'worker' THEN 'clerk'
+                           ELSE 'app' END);
   ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
     RAISE EXCEPTION USING ERRCODE = 'undefined_object',
       MESSAGE = format('role "%s" does not exist', p_role),

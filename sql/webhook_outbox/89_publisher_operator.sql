@@ -48,6 +48,7 @@ UNION ALL
     ('table', 'alert_rule', 'DELETE', NULL),
     ('table', 'alert_silence', 'UPDATE', '{until,reason}'), ('table', 'alert_silence', 'DELETE', NULL),
     ('view', 'operator_privilege', 'SELECT', NULL), ('view', 'publisher_privilege', 'SELECT', NULL),
+    ('view', 'worker_privilege', 'SELECT', NULL),
     ('table', 'publisher_tenant', 'SELECT', NULL))
     v (kind, name, privilege, columns)
   JOIN pg_class c ON c.oid = to_regclass('webhook_outbox.' || v.name)

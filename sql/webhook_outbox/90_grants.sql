@@ -1,6 +1,6 @@
 -- Every grant. Nothing on tables, sequences and views goes to PUBLIC, nor EXECUTE on what changes or shows something. What
 -- PUBLIC may execute shows and changes nothing of others, and needs USAGE on the schema to be named at all. What roles get:
--- publisher_privilege, monitor_privilege, operator_privilege.
+-- publisher_privilege, monitor_privilege, operator_privilege, worker_privilege.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA webhook_outbox FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA webhook_outbox FROM PUBLIC;

@@ -27,6 +27,32 @@ SET ROLE regress_wo_etl;
 INSERT INTO webhook_outbox.event (type, payload) VALUES ('webhook_outbox.test', '1');
 INSERT INTO webhook_outbox.event (type, payload, slot) VALUES ('order.created', '1', 8);
 RESET ROLE;
+-- nor rows that no code expects: what they number would be looked for beyond the end of an array
+SET ROLE regress_wo_etl;
+UPDATE webhook_outbox.ring_leaf SET slot = 8 WHERE slot = 7;
+UPDATE webhook_outbox.ring_leaf SET turn = -1;
+INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, state, schedule_step)
+  VALUES (1, gen_random_uuid(), now(), 'retrying', -1);
+INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, state, attempts)
+  VALUES (1, gen_random_uuid(), now(), 'retrying', -1);
+INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (1, 'nobody', true);
+RESET ROLE;
+-- who may call the trigger function of event has it read no columns of other types, on a table of his own
+GRANT EXECUTE ON FUNCTION webhook_outbox.event_before_insert() TO regress_wo_etl;
+SET ROLE regress_wo_etl;
+CREATE TABLE regress_wo_etl.event (LIKE webhook_outbox.event INCLUDING DEFAULTS);
+CREATE TRIGGER mine BEFORE INSERT ON regress_wo_etl.event FOR EACH ROW EXECUTE FUNCTION webhook_outbox.event_before_insert();
+INSERT INTO regress_wo_etl.event (type, payload) VALUES ('order.created', '{}');
+ALTER TABLE regress_wo_etl.event ALTER type TYPE bigint USING 0, ALTER payload TYPE bigint USING 0;
+INSERT INTO regress_wo_etl.event (type, payload) VALUES (12345, 67890);
+RESET ROLE;
+CREATE TABLE webhook_outbox.regress_wo_event (id bigint, created_at bigint, xid bigint, endpoint_id bigint,
+  slot smallint DEFAULT webhook_outbox.current_slot(), type bigint, tenant bigint, source bigint, operation_id bigint,
+  headers bigint, payload bigint);
+CREATE TRIGGER mine BEFORE INSERT ON webhook_outbox.regress_wo_event FOR EACH ROW
+  EXECUTE FUNCTION webhook_outbox.event_before_insert();
+INSERT INTO webhook_outbox.regress_wo_event (type, payload) VALUES (12345, 67890);
+DROP TABLE webhook_outbox.regress_wo_event, regress_wo_etl.event;
 -- what a table has is kept as it is: the workers rely on it
 ALTER TABLE webhook_outbox.event ALTER payload TYPE jsonb;
 ALTER TABLE webhook_outbox.event ALTER headers TYPE json;
@@ -41,7 +67,27 @@ WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND c.relkind IN ('r', 'p'
                   WHERE w.ev_class = 'webhook_outbox.fixed_layout'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum);
 SELECT * FROM webhook_outbox.fixed_layout;
 SELECT problem FROM webhook_outbox.foreign_object;
+-- what the workers work as: it can put no code of its own where the owner of the extension runs it
+CREATE ROLE regress_wo_clerk;
+CREATE SCHEMA regress_wo_clerk AUTHORIZATION regress_wo_clerk;
+SELECT webhook_outbox.grant_worker('regress_wo_clerk');
+SET ROLE regress_wo_clerk;
+CREATE FUNCTION regress_wo_clerk.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TABLE regress_wo_clerk.mine (endpoint_id bigint, name text);
+CREATE TRIGGER trap BEFORE UPDATE ON webhook_outbox.endpoint FOR EACH ROW EXECUTE FUNCTION regress_wo_clerk.trap();
+CREATE TRIGGER trap AFTER DELETE ON regress_wo_clerk.mine FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
+SELECT count(*) FROM webhook_outbox.endpoint_secret;
+RESET ROLE;
+SELECT string_agg(DISTINCT x.privilege_type, ' ' ORDER BY x.privilege_type) AS privileges
+FROM pg_class c, aclexplode(c.relacl) x
+WHERE c.relnamespace = 'webhook_outbox'::regnamespace AND x.grantee = 'regress_wo_clerk'::regrole;
+SELECT count(*) AS trigger_functions FROM pg_proc p
+WHERE p.pronamespace = 'webhook_outbox'::regnamespace AND p.prorettype = 'trigger'::regtype
+  AND has_function_privilege('regress_wo_clerk', p.oid, 'EXECUTE');
+SELECT webhook_outbox.revoke_worker('regress_wo_clerk');
+SELECT has_schema_privilege('regress_wo_clerk', 'webhook_outbox', 'USAGE') AS usage;
+SELECT webhook_outbox.grant_worker(NULL);
 DROP EXTENSION webhook_outbox;
 DROP FUNCTION public.regress_wo_step();
-DROP SCHEMA regress_wo_etl CASCADE;
-DROP ROLE regress_wo_etl;
+DROP SCHEMA regress_wo_etl, regress_wo_clerk CASCADE;
+DROP ROLE regress_wo_etl, regress_wo_clerk;

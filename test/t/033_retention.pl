@@ -15,9 +15,7 @@ my $pid = worker_pid($node, 'dispatcher');
 $node->safe_psql(
 	'postgres', q(
 	CREATE ROLE clerk;
-	GRANT USAGE ON SCHEMA webhook_outbox TO clerk;
-	GRANT ALL ON ALL TABLES IN SCHEMA webhook_outbox TO clerk;
-	GRANT ALL ON ALL ROUTINES IN SCHEMA webhook_outbox TO clerk));
+	SELECT webhook_outbox.grant_worker('clerk')));
 $node->append_conf('postgresql.conf', "webhook_outbox.role = 'clerk'");
 $node->reload;
 create_endpoint($node, $receiver, 'well', '/well');
