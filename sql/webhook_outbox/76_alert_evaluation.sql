@@ -56,6 +56,7 @@ DECLARE
   v_type    text := 'webhook_outbox.alert.' || p_change;
   v_rule    webhook_outbox.alert_rule;
   v_payload json;
+  v_problem text;
 BEGIN
   SELECT r.* INTO v_rule FROM webhook_outbox.alert_rule r WHERE r.name = p_alert.rule;
   v_payload := json_build_object(
@@ -72,14 +73,24 @@ BEGIN
         AND CASE WHEN p_alert.endpoint_id IS NOT NULL THEN p.endpoint_id <> p_alert.endpoint_id
                  ELSE NOT EXISTS (SELECT FROM webhook_outbox.alert_state a
                                   WHERE a.endpoint_id = p.endpoint_id AND a.state = 'firing') END;
-    IF v_rule.notify_channel IS NOT NULL THEN
+  EXCEPTION WHEN OTHERS THEN
+    v_problem := SQLERRM;
+  END;
+  -- What cannot be told must not keep other alerts from being evaluated. Any role can fill the queue (it LISTENs, stays in a
+  -- transaction, and has another session NOTIFY), and no handler sees the error of a full one: it comes at commit, of all.
+  BEGIN
+    IF v_rule.notify_channel IS NOT NULL AND pg_notification_queue_usage() > 0.9 THEN
+      v_problem := 'the queue of notifications is nearly full';
+    ELSIF v_rule.notify_channel IS NOT NULL THEN
       PERFORM pg_notify(v_rule.notify_channel, v_payload::text);
     END IF;
   EXCEPTION WHEN OTHERS THEN
-    -- a payload that is too long, or a full notification queue, must not keep other alerts from being evaluated
-    RAISE WARNING USING MESSAGE = format('webhook_outbox could not tell of alert "%s": %s', p_alert.rule, SQLERRM),
-      HINT = 'It is in webhook_outbox.alert_history all the same.';
+    v_problem := SQLERRM;
   END;
+  IF v_problem IS NOT NULL THEN
+    RAISE WARNING USING MESSAGE = format('webhook_outbox could not tell of alert "%s": %s', p_alert.rule, v_problem),
+      HINT = 'It is in webhook_outbox.alert_history all the same.';
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.announce_alert(webhook_outbox.alert_state, text, text, timestamptz) IS
