@@ -163,7 +163,7 @@ DECLARE
   v_mark   webhook_outbox.rollup_watermark;
   v_from   timestamptz := webhook_outbox.rollup_edge(p_from);
   v_to     timestamptz := CASE WHEN p_to < now() THEN webhook_outbox.rollup_edge(p_to) ELSE 'infinity' END;
-  v_day0   timestamptz := date_trunc('day', v_from + interval '1 day' - interval '1 microsecond', 'UTC');
+  v_day0   timestamptz := date_trunc('day', v_from + interval '24 hours' - interval '1 microsecond', 'UTC');
   v_day1   timestamptz;
   v_first  timestamptz;
   v_past   timestamptz;

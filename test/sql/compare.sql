@@ -115,4 +115,9 @@ SELECT count(*) FROM compare_periods(tstzrange(date_trunc('day', now() - interva
 SET client_min_messages = warning;
 SELECT count(*) > 10 AS rows FROM compare_periods(pg_temp.hours(50, 40), pg_temp.hours(1, 0));
 RESET client_min_messages;
+-- a day that has 25 hours where the session is has 24 in the rollups
+SET TimeZone = 'Europe/Berlin';
+SELECT s.resolution, s.first_bucket AT TIME ZONE 'UTC' AS first_bucket, s.past_bucket AT TIME ZONE 'UTC' AS past_bucket
+FROM rollup_span('2025-10-26 00:00 UTC', '2025-10-28 00:00 UTC') s;
+RESET TimeZone;
 DROP EXTENSION webhook_outbox;
