@@ -20,13 +20,14 @@
 
 /*
  * Names that the sender, or the connection, owns.  One that ends in "-"
- * stands for all that begin with it.
+ * stands for all that begin with it.  Proxy is nobody's, but receivers that
+ * run as CGI take it for the proxy of their own requests (CVE-2016-5385).
  */
 static const char *const owned_names[] = {
 	"connection", "content-encoding", "content-length", "content-range",
 	"content-type", "expect", "host", "http2-settings", "keep-alive", "te",
-	"trailer", "transfer-encoding", "upgrade", "user-agent", "ce-", "proxy-",
-	"webhook-"
+	"trailer", "transfer-encoding", "upgrade", "user-agent", "ce-", "proxy",
+	"proxy-", "webhook-"
 };
 
 /* What is wrong with some headers. */

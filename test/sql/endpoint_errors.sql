@@ -56,7 +56,8 @@ SELECT r.* FROM unnest('{owner,description}'::text[], '{200,1000}'::integer[]) c
   pg_temp.refused(jsonb_build_object(c.name, repeat(U&'\00E9', n))) r;
 
 SELECT h AS headers, r.* FROM jsonb_array_elements('[[], {"X Y": "1"}, {"X-A": null}, {"X-A": "a\u000ab"}, {"Host": "x"},
-  {"Transfer-Encoding": "chunked"}, {"webhook-signature": "v1,"}, {"Authorization": "Basic YTpi", "X-Key": ""}]') h,
+  {"Transfer-Encoding": "chunked"}, {"webhook-signature": "v1,"}, {"Authorization": "Basic YTpi", "X-Key": ""},
+  {"Proxy": "http://mallory.example.com/"}]') h,
   pg_temp.refused_headers(h) r;
 SELECT r.* FROM pg_temp.refused_headers(NULL) r;
 SELECT r.* FROM pg_temp.refused_headers('"sealed:v1:k1:AAAA"') r;
