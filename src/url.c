@@ -20,6 +20,7 @@
 #include "url.h"
 
 #define SHOWN_LEN		100		/* bytes of a URL in a message */
+#define MAX_LABEL_LEN	63		/* bytes between two dots of a name */
 
 /* What follows "http://" or "https://"; NULL when neither is there. */
 static const char *
@@ -44,15 +45,76 @@ get_part(CURLU *parsed, CURLUPart part, unsigned int flags)
 	return copy;
 }
 
-/* Is a host, as libcurl decoded it, one that means the same to everybody? */
+/*
+ * Read an IPv4 address in any spelling that a resolver takes: 127.1,
+ * 2130706433, 0x7f.0.0.1, 0177.0.0.1, with a dot at the end or not.
+ */
+static bool
+read_v4(const char *host, struct sockaddr_in *address)
+{
+	size_t		len = strlen(host);
+	char	   *text = pnstrdup(host, len > 0 && host[len - 1] == '.' ?
+								len - 1 : len);
+	bool		is_read = inet_aton(text, &address->sin_addr) != 0;
+
+	address->sin_family = AF_INET;
+	pfree(text);
+	return is_read;
+}
+
+/* Does a name end in a number, which no name in the DNS does? */
+static bool
+ends_in_number(const char *host)
+{
+	size_t		len = strlen(host);
+	size_t		n_digits;
+	const char *label;
+
+	if (len > 0 && host[len - 1] == '.')
+		len--;
+	label = host + len;
+	while (label > host && label[-1] != '.')
+		label--;
+	len -= label - host;
+	n_digits = strspn(label, "0123456789");
+	if (n_digits == 1 && label[0] == '0' && (label[1] | 0x20) == 'x')
+		n_digits = 2 + strspn(label + 2, "0123456789abcdefABCDEF");
+	return n_digits == len;
+}
+
+/* Has each label of a name a length that it may have?  A dot may follow. */
+static bool
+has_fit_labels(const char *host)
+{
+	while (*host)
+	{
+		size_t		len = strcspn(host, ".");
+
+		if (len == 0 || len > MAX_LABEL_LEN)
+			return false;
+		host += len + (host[len] == '.');
+	}
+	return true;
+}
+
+/*
+ * Is a host, as libcurl decoded it, one that means the same to everybody?  What
+ * ends in a number and is no address is read as one by some all the same, with
+ * 4294967297 for 0.0.0.1.
+ */
 static bool
 is_plain_host(const char *host)
 {
 	static const char characters[] = "abcdefghijklmnopqrstuvwxyz"
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+	struct sockaddr_in address;
 
 	/* libcurl has checked what is in brackets */
-	return host[0] == '[' || host[strspn(host, characters)] == '\0';
+	if (host[0] == '[')
+		return true;
+	if (host[strspn(host, characters)] != '\0' || !has_fit_labels(host))
+		return false;
+	return !ends_in_number(host) || read_v4(host, &address);
 }
 
 static bool
@@ -136,23 +198,6 @@ wo_url_check(const char *url, const char **hint)
  * Addresses
  *----------------------------------------------------------------------
  */
-
-/*
- * Read an IPv4 address in any spelling that a resolver takes: 127.1,
- * 2130706433, 0x7f.0.0.1, 0177.0.0.1, with a dot at the end or not.
- */
-static bool
-read_v4(const char *host, struct sockaddr_in *address)
-{
-	size_t		len = strlen(host);
-	char	   *text = pnstrdup(host, len > 0 && host[len - 1] == '.' ?
-								len - 1 : len);
-	bool		is_read = inet_aton(text, &address->sin_addr) != 0;
-
-	address->sin_family = AF_INET;
-	pfree(text);
-	return is_read;
-}
 
 /* Read an IPv6 address, which stands in brackets. */
 static bool

@@ -143,6 +143,13 @@ FROM unnest('{https://localhost/,https://LocalHost:8443/,https://localhost./,htt
   https://127.1/,https://%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1/,https://127%2e0%2e0%2e1/,https://[::ffff:0:127.0.0.1]/,
   https://8.8.8.8/,http://8.8.8.8/,http://10.0.0.1/,http://example.com/,HTTP://example.com/}'::text[]) url;
 
+-- What is no name, and no address to everybody.
+SELECT url, pg_temp.message(format('SELECT webhook_outbox.check_url(%L)', url)) IS NOT NULL AS is_refused
+FROM unnest('{https://a/,https://a./,https://a-b.c_d/,https://1.2.3.4.example/,https://8.8.8.8./,https://0x08080808/,
+  https://./,https://a../,https://.a/,https://a..b/,https://1.2.3.4.5/,https://8.8.8.256/,https://08.8.8.8/,https://4429711368/,
+  https://0x108080808/,https://8.8.8.8.0x/,https://a.8./}'::text[] ||
+  ('https://' || repeat('a', 63) || '.example/') || ('https://' || repeat('a', 64) || '.example/')) url;
+
 -- Proxies. A wrong one is not shown: it may hold a password.
 SELECT proxy, pg_temp.message(format('SELECT webhook_outbox.check_proxy(%L)', proxy))
 FROM unnest(ARRAY['', 'http://proxy.example.com:3128', 'https://proxy.example.com/', 'http://8.8.8.8:3128',
