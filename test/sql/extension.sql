@@ -67,5 +67,14 @@ CREATE SCHEMA webhook_outbox AUTHORIZATION regress_wo_other;
 \set VERBOSITY default
 \set SHOW_CONTEXT never
 CREATE EXTENSION webhook_outbox;
+-- This one would be called whenever an endpoint is paused, by the owner of the extension: NULL is a text rather than a uuid.
+SET ROLE regress_wo_other;
+CREATE FUNCTION webhook_outbox.note_action(text, bigint, text, text, text) RETURNS void LANGUAGE sql AS '';
+RESET ROLE;
+ALTER SCHEMA webhook_outbox OWNER TO CURRENT_USER;
+CREATE EXTENSION webhook_outbox;
+DROP FUNCTION webhook_outbox.note_action;
+CREATE EXTENSION webhook_outbox;
+DROP EXTENSION webhook_outbox;
 DROP SCHEMA webhook_outbox;
 DROP ROLE regress_wo_other;
