@@ -227,6 +227,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->is_malformed = false;
 	transfer->is_coded = false;
 	transfer->is_flood = false;
+	transfer->has_enough = false;
 	transfer->fd = -1;
 	transfer->n_looks = 0;
 	transfer->was_dialled = false;

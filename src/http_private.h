@@ -16,12 +16,12 @@
 #include "http.h"
 #include "lib/ilist.h"
 
-#define WO_HTTP_MAX_BODY	(1024 * 1024)	/* of a response; more fails */
-#define WO_HTTP_MAX_PIECES	10000	/* chunks and reads; more fails */
+#define WO_HTTP_MAX_BODY	(64 * 1024) /* of a response: the rest is left */
+#define WO_HTTP_MAX_PIECES	10000	/* chunks and reads, likewise */
 #define WO_HTTP_MAX_HEAD	(64 * 1024) /* bytes of a response's head ... */
 #define WO_HTTP_MAX_LINES	1000	/* ... and lines; more fails */
-#define WO_HTTP_MAX_WIRE	(2 * 1024 * 1024)	/* of all that comes, what
-												 * frames it too; likewise */
+#define WO_HTTP_MAX_WIRE	(512 * 1024)	/* of all that comes, what frames
+											 * it too; likewise */
 
 /* What epoll knows of a descriptor, and what libcurl wants of it. */
 typedef struct WoHttpWatch
@@ -125,6 +125,7 @@ typedef struct WoHttpTransfer
 	bool		is_malformed;	/* its status line is none */
 	bool		is_coded;		/* with a transfer coding nobody asked for */
 	bool		is_flood;		/* ended here, for being more than fits */
+	bool		has_enough;		/* likewise, but for what follows the head */
 	int			fd;				/* of its own connection; -1: has none */
 	int			n_looks;		/* of libcurl's at it */
 	uint64		n_before;		/* bytes received on fd when counting began */

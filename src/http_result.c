@@ -249,7 +249,7 @@ find_abuse(const WoHttpTransfer *transfer)
 	long		n_sent = 0;
 
 	if (transfer->is_flood)
-		return "answer takes more than 2 MB with all that frames it";
+		return "answer takes more than 512 kB with all that frames it";
 	if (transfer->n_head > WO_HTTP_MAX_HEAD)
 		return "head of the answer is longer than 64 kB";
 	if (transfer->n_lines > WO_HTTP_MAX_LINES)
@@ -258,10 +258,6 @@ find_abuse(const WoHttpTransfer *transfer)
 		return "answer is not HTTP";
 	if (transfer->is_coded)
 		return CODED;
-	if (transfer->n_body > WO_HTTP_MAX_BODY)
-		return "answer is longer than 1 MB";
-	if (transfer->n_pieces > WO_HTTP_MAX_PIECES)
-		return "answer came in more than 10000 pieces";
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &n_sent);
 	/* the code of a URL that is no HTTP is that of an answer that is none */
@@ -288,7 +284,7 @@ wo_http_result_judge(WoHttpTransfer *transfer, long status)
 
 	if (transfer->is_put_off)
 		return judge_put_off(transfer);
-	if (transfer->code == CURLE_OK)
+	if (transfer->code == CURLE_OK || transfer->has_enough)
 		return judge_answer(transfer, status);
 	/* of several addresses one may have been dialled all the same */
 	if (transfer->verdict != WO_NET_PERMITTED &&

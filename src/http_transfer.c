@@ -239,6 +239,10 @@ on_head(char *line, size_t size, size_t n, void *arg)
 	return transfer->is_coded ? 0 : len;
 }
 
+/*
+ * Sees the body.  Whoever has sent the head has said what became of the event:
+ * of a long body no more is read than anybody looks at.
+ */
 static size_t
 on_body(char *data, size_t size, size_t n, void *arg)
 {
@@ -252,10 +256,9 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	transfer->n_body += len;
 	/* a chunk costs much the same when it holds a single byte */
 	transfer->n_pieces++;
-	if (transfer->n_body > WO_HTTP_MAX_BODY ||
-		transfer->n_pieces > WO_HTTP_MAX_PIECES)
-		return 0;
-	return len;
+	transfer->has_enough = transfer->n_body > WO_HTTP_MAX_BODY ||
+		transfer->n_pieces > WO_HTTP_MAX_PIECES;
+	return transfer->has_enough ? 0 : len;
 }
 
 /* Sees that libcurl has looked at the request, read or not. */

@@ -21,11 +21,19 @@ is( sql_value(
 	't', 'attempts say that the connection was reused');
 
 # what an answer may bring is counted for each by itself
-create_endpoint($node, $receiver, 'talkative', '/big/1000000',
+create_endpoint($node, $receiver, 'talkative', '/big/60000',
 	event_types => "'{talk}'", max_in_flight => 1);
 publish($node, 'talk') for 1 .. 12;
+all_delivered($node, 'answers of 60 kB each are in order');
+%conns = map { $_->{conn} => 1 } $receiver->requests('/big/60000');
+is(scalar keys %conns, 1, 'over one connection');
+
+# of longer ones the rest is left, and the next request is not taken for it
+create_endpoint($node, $receiver, 'verbose', '/big/1000000',
+	event_types => "'{long}'", max_in_flight => 1);
+publish($node, 'long') for 1 .. 5;
 all_delivered($node, 'answers of 1 MB each are in order');
 %conns = map { $_->{conn} => 1 } $receiver->requests('/big/1000000');
-is(scalar keys %conns, 1, 'over one connection');
+is(scalar keys %conns, 5, 'each over a connection of its own');
 
 finish($node, $receiver);

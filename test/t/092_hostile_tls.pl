@@ -51,7 +51,7 @@ sub url_of
 
 my $not_accepted = 
   qr/certificate was not accepted: SSL certificate (?:problem|OpenSSL verify result): /;
-my $too_much = 'answer takes more than 2 MB with all that frames it';
+my $too_much = 'answer takes more than 512 kB with all that frames it';
 my %expect = (
 	good => [ 'delivered', 200, '' ],
 	unknown_ca => [ 'tls_error', '', qr/$not_accepted.*issuer.*/ ],

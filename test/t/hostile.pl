@@ -101,6 +101,10 @@ my %answer = (
 		out($_[0], "$OK\r\n");
 		forever($_[0], sub { out($_[0], 'x' x 65536) });
 	},
+	'/body/endless-500' => sub {
+		out($_[0], "HTTP/1.1 500 No\r\n\r\n");
+		forever($_[0], sub { out($_[0], 'x' x 65536) });
+	},
 	'/body/drip' => sub {
 		out($_[0], $OK . "Content-Length: 1000\r\n\r\n");
 		drip($_[0]);
