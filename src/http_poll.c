@@ -30,7 +30,7 @@
 
 #define EVENTS_PER_STEP		256
 #define EVENTS_AT_ONCE		16
-#define MAX_STEP_MS			5	/* then the caller has its turn */
+#define MAX_STEP_MS			2	/* then the caller has its turn */
 #define FIRST_WATCHES		1024	/* descriptors; the table grows */
 #define RECEIVE_BUFFER		(128 * 1024)	/* bytes that wait to be read */
 #define LOOKS_BEFORE_COUNT	8	/* most requests need no more */

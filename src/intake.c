@@ -42,9 +42,12 @@
 /* One load may take 1/LOAD_SHARE of the memory that is free for such rows. */
 #define LOAD_SHARE			8
 
-/* A round loads so many rows; each load costs as much as LOAD_COST of them. */
-#define LOAD_AT_ONCE		250
-#define LOAD_COST			30
+/*
+ * A round loads so many rows, which takes a few milliseconds; each load costs
+ * as much as LOAD_COST of them.
+ */
+#define LOAD_AT_ONCE		64
+#define LOAD_COST			16
 
 /* A lane that was too full to load is looked at again after this. */
 #define LOAD_AGAIN_US		5000
@@ -507,33 +510,45 @@ room_for_backlog(const WoEndpoint *endpoint, WoLaneKind kind)
 		is_first_of_idle(endpoint, kind) ? 1 : 0;
 }
 
+/* Are rows due of a lane that has not enough of them in memory? */
+static bool
+wants_rows(const WoDispatcher *d, const WoEndpoint *endpoint, WoLaneKind kind)
+{
+	const WoLane *lane = &endpoint->lanes[kind];
+	int			n_enough = Max(endpoint->max_in_flight * LOAD_FACTOR,
+							   LOAD_AT_LEAST);
+
+	return lane->next_due_at <= d->now && lane->n_queued < n_enough / 2 &&
+		room_for_backlog(endpoint, kind) > 0;
+}
+
 /*
- * Loads a lane if rows are due and there is room for them; returns what that
- * cost, in rows.
+ * Loads at most limit rows of a lane if it wants some; returns what that cost,
+ * in rows.
  */
 static int
-load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind)
+load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind, int limit)
 {
-	WoLane	   *lane = &endpoint->lanes[kind];
-	int			limit = Max(endpoint->max_in_flight * LOAD_FACTOR,
-							LOAD_AT_LEAST);
-	Size		room;
+	TimestampTz next_at;
 	int			cost = 0;
 
 	if (!endpoint->is_enabled)
 		return 0;
-	if (lane->next_due_at <= d->now && lane->n_queued < limit / 2 &&
-		(room = room_for_backlog(endpoint, kind)) > 0)
+	if (wants_rows(d, endpoint, kind))
 	{
-		limit = Min(limit, 1 + room / sizeof(WoLogEvent));
+		Size		room = room_for_backlog(endpoint, kind);
+
 		wo_txn_begin("loading due deliveries");
 		cost = LOAD_COST +
-			wo_backlog_load(endpoint, kind, d->now, limit, room);
+			wo_backlog_load(endpoint, kind, d->now,
+							Min(limit, 1 + room / sizeof(WoLogEvent)), room);
 		wo_txn_commit();
 		wo_admission_make_ready(d, endpoint);
 	}
-	d->next_load_at = Min(d->next_load_at, lane->next_due_at <= d->now ?
-						  d->now + LOAD_AGAIN_US : lane->next_due_at);
+	next_at = endpoint->lanes[kind].next_due_at;
+	if (next_at <= d->now)
+		next_at = d->now + (wants_rows(d, endpoint, kind) ? 0 : LOAD_AGAIN_US);
+	d->next_load_at = Min(d->next_load_at, next_at);
 	return cost;
 }
 
@@ -556,24 +571,24 @@ look_again(WoDispatcher *d)
 
 /*
  * Loads the lanes of all endpoints, but not so many rows in one go that events
- * wait for it: then the next round goes on with the next endpoint.
+ * wait for it: then the next round goes on with the next lane.
  */
 static void
 load_lanes(WoDispatcher *d)
 {
 	static int	first = 0;
 	List	   *endpoints = wo_router_endpoints();
-	int			n = list_length(endpoints);
+	int			n = list_length(endpoints) * WO_N_LANES;
 	int			cost = 0;
 	int			i;
 
 	d->next_load_at = d->next_look_at;
 	for (i = 0; i < n && cost < LOAD_AT_ONCE; i++)
 	{
-		WoEndpoint *endpoint = list_nth(endpoints, (first + i) % n);
+		int			lane = (first + i) % n;
 
-		cost += load_lane(d, endpoint, WO_LANE_FRESH);
-		cost += load_lane(d, endpoint, WO_LANE_RETRY);
+		cost += load_lane(d, list_nth(endpoints, lane / WO_N_LANES),
+						  lane % WO_N_LANES, LOAD_AT_ONCE - cost);
 	}
 	if (i == n)
 		return;

@@ -50,7 +50,8 @@
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
 #define RECKON_INTERVAL_US	(5 * USECS_PER_SEC) /* looks at limits */
-#define ORDERS_PER_ROUND	256 /* then sockets get a turn */
+#define ORDERS_PER_ROUND	32	/* then sockets get a turn */
+#define ENDS_PER_ROUND		32	/* then orders do */
 #define SPARE_DESCRIPTORS	64	/* for all that no request needs */
 #define LOOKUP_DESCRIPTORS	(WO_HTTP_MAX_LOOKUPS * WO_HTTP_LOOKUP_FILES)
 
@@ -391,7 +392,8 @@ report_finished(Sender *sender)
 	void	   *owner;
 	int			n = 0;
 
-	while (wo_http_next_finished(sender->http, &result, &owner))
+	while (n < ENDS_PER_ROUND &&
+		   wo_http_next_finished(sender->http, &result, &owner))
 	{
 		Target	   *target = owner;
 
@@ -484,12 +486,16 @@ static int
 work(Sender *sender)
 {
 	int			n;
+	int			n_ended;
 
 	n = take_orders(sender);
 	n += wo_http_step(sender->http);
 	if (wo_http_n_in_flight(sender->http) > 0)
 		WO_FAULT("mid_send");
-	sender->n_unflushed += report_finished(sender);
+	n_ended = report_finished(sender);
+	sender->n_unflushed += n_ended;
+	if (n_ended == ENDS_PER_ROUND)
+		n++;					/* there may be more */
 
 	/* Each flush may wake the dispatcher: gather some results, if busy. */
 	if (n == 0 || sender->is_clogged || sender->n_unflushed >=

@@ -30,6 +30,7 @@
 
 /* Records wait for company until there are so many, or for so long. */
 #define BATCH_RECORDS		128
+#define ROW_COST			4	/* a row of delivery, in attempts alone */
 #define BATCH_DELAY_US		10000
 #define CURSOR_INTERVAL_US	USECS_PER_SEC
 #define STUCK_RETRY_US		USECS_PER_SEC
@@ -40,6 +41,7 @@ static MemoryContext batch_context; /* of the records that are pending */
 static WoRecord **pending;
 static int	n_pending = 0;
 static int	n_room = 0;			/* length of pending */
+static int	pending_cost = 0;	/* of what came back, in attempts */
 static TimestampTz first_pending_at;	/* valid while n_pending > 0 */
 static TimestampTz retry_at = 0;	/* stuck: not before then */
 static WoDelivery **parking;	/* to be stored, if still is_parking */
@@ -47,6 +49,7 @@ static int	n_parking = 0;
 static TimestampTz parked_at = 0;	/* next_attempt_at of the last batch */
 static int	n_parking_room = 0; /* length of parking */
 static List *gone_endpoints = NIL;	/* that answered 410 */
+static bool has_results = false;	/* that were left to the next round */
 
 /* Called once, when the dispatcher starts. */
 void
@@ -210,6 +213,8 @@ handle_result(WoDispatcher *d, const WoResult *result)
 	record->wait_ms = (float)
 		Max(result->started_at - delivery->due_at, 0) / 1000;
 	judge(d, record);
+	pending_cost += record->verdict == WO_VERDICT_DELIVERED &&
+		!delivery->is_stored ? 1 : ROW_COST;
 }
 
 /* What a dead sender held has an outcome that nobody knows. */
@@ -241,15 +246,27 @@ account_for_dead(WoDispatcher *d)
 	}
 }
 
-/* Takes what the senders report, and what became of dead ones. */
+/*
+ * Takes what the senders report, and what became of dead ones: of what can be
+ * recorded no more than a few milliseconds take, for events wait meanwhile.
+ */
 void
 wo_settle_collect(WoDispatcher *d)
 {
+	bool		is_bounded = !d->is_stuck && !d->is_stopping;
 	WoResult	result;
 	int			sender;
 
+	has_results = false;
 	while (wo_senders_receive(&result, &sender))
+	{
 		handle_result(d, &result);
+		if (is_bounded && pending_cost >= BATCH_RECORDS)
+		{
+			has_results = true;
+			return;
+		}
+	}
 	account_for_dead(d);
 }
 
@@ -318,6 +335,7 @@ apply_records(WoDispatcher *d)
 		wo_settle_drop(record->delivery);
 	}
 	n_pending = 0;
+	pending_cost = 0;
 	MemoryContextReset(batch_context);
 }
 
@@ -512,6 +530,8 @@ wo_settle_deadline(void)
 
 	if (retry_at > 0)
 		return retry_at;
+	if (has_results)
+		return DT_NOBEGIN;
 	if (wo_settle_has_pending())
 		at = Min(at, first_pending_at + BATCH_DELAY_US);
 	return at;

@@ -80,13 +80,19 @@ SQL
 }
 
 # Those who hang get more than they may have in flight, the others their share.
+# What one transaction of thousands of events costs is no matter of the dead: the
+# phase begins when its last event was read.
 sub burden_dead
 {
 	my $share = int($seconds * $rate / 100) + 1;
 
 	insert('dead', "SELECT n FROM generate_series(100, $n_endpoints, 100) n, generate_series(1, "
 		  . "CASE n / 100 % 3 WHEN 1 THEN 100 ELSE ceil($share.0 / $n_dead)::integer END)");
-	return enable_dead('true');
+	enable_dead('true');
+	insert('behind', 'SELECT 1');
+	return wait_for_sql($node, q(SELECT count(*) = (SELECT count(*) FROM webhook_outbox.event
+		WHERE type = 'behind') FROM webhook_outbox.attempt JOIN webhook_outbox.event ON id = event_id
+		WHERE type = 'behind'), 'what the dead are owed is read');
 }
 
 # Pauses the dead, and waits for what they have in flight.
