@@ -21,6 +21,8 @@
 #define QUICK_MS			20.0f
 #define SLOW_MS				1000.0f /* and slow that take as much */
 #define SILENT_US			USECS_PER_SEC	/* without an end: silent */
+#define SILENT_AFTER		2	/* requests without an answer, too: one is
+								 * lost with every connection that breaks */
 #define RECENT_SHARE		0.05f
 
 /* Returns an endpoint without configuration, in the current context. */
@@ -158,8 +160,10 @@ wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery,
 		(endpoint->is_new ? 1 : RECENT_SHARE);
 	endpoint->is_new = false;
 	endpoint->asked_at = now;
-	endpoint->is_silent = result->outcome != WO_DELIVERED &&
-		result->outcome != WO_HTTP_ERROR;
+	if (result->outcome == WO_DELIVERED || result->outcome == WO_HTTP_ERROR)
+		endpoint->n_unanswered = 0;
+	else if (endpoint->n_unanswered < SILENT_AFTER)
+		endpoint->n_unanswered++;
 	Assert(endpoint->n_in_flight > 0);
 	endpoint->n_in_flight--;
 	if (delivery->is_retry)
@@ -173,8 +177,8 @@ wo_endpoint_release(WoEndpoint *endpoint, WoDelivery *delivery,
 WoPace
 wo_endpoint_pace(const WoEndpoint *endpoint, TimestampTz now)
 {
-	if (endpoint->is_silent || (endpoint->n_in_flight > 0 &&
-								now - endpoint->asked_at > SILENT_US))
+	if (endpoint->n_unanswered >= SILENT_AFTER ||
+		(endpoint->n_in_flight > 0 && now - endpoint->asked_at > SILENT_US))
 		return WO_PACE_SILENT;
 	if (endpoint->is_new)
 		return WO_PACE_NEW;

@@ -73,7 +73,7 @@ typedef struct WoEndpoint
 	float		recent_ms;		/* what requests took of late */
 	TimestampTz asked_at;		/* since when an end is awaited */
 	bool		is_new;			/* no request has ended */
-	bool		is_silent;		/* the last one got no answer */
+	int			n_unanswered;	/* of the last ones, in a row */
 	bool		is_ready;		/* ready_node is linked */
 	dlist_node	ready_node;		/* in the dispatcher's list of who can send */
 	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */

@@ -37,7 +37,42 @@ my @hanging = grep { m{^/hold/} } keys %$stats;
 cmp_ok(scalar @hanging, '>', 10, 'they too share what there is');
 note(scalar @hanging . ' of them have a request, ' . in_flight() . ' in flight');
 
+# one request without an answer does not make one of them of it
+sub hang_more
+{
+	my ($n) = @_;
+
+	$node->safe_psql(
+		'postgres', qq(
+		SELECT webhook_outbox.create_endpoint('hang_more' || n, '${url}more' || n,
+		  event_types => '{hang_more}', timeout => '5 min')
+		FROM generate_series(1, $n) n));
+	return publish_many($node, 'hang_more', 4);
+}
+
+hang_more(80);
+wait_until(sub { in_flight() >= 62 }, 'all slots for such are taken');
+$receiver->script('/known', { act => 'reset' });
+my $lost = publish($node, 'well');
+wait_until(sub { outcome_of($lost) eq 'protocol_error' },
+	'the known one loses a connection');
+$receiver->script('/known', undef);
+my $next = publish($node, 'well');
+wait_until(sub { outcome_of($next) eq 'delivered' },
+	'and gets the next event all the same');
+
 finish($node, $receiver);
+
+sub outcome_of
+{
+	my ($id) = @_;
+
+	return sql_value(
+		$node, qq(
+		SELECT coalesce(min(outcome::text), '') FROM webhook_outbox.attempt
+		JOIN webhook_outbox.endpoint USING (endpoint_id)
+		WHERE name = 'known' AND event_id = '$id'));
+}
 
 sub in_flight
 {
