@@ -29,8 +29,8 @@ RETURN CASE p_scope WHEN 'overall' THEN 'all endpoints' WHEN 'system' THEN 'this
                     ELSE format('%s "%s"', replace(p_scope, '_', ' '), p_subject) END;
 COMMENT ON FUNCTION webhook_outbox.subject_words(text, text) IS 'what an alert is about, for people';
 
--- %1$s is the value, %2$s the window; of a count there is a second phrase, for more or less than one. What is not here, a
--- signal that a later version adds, is named.
+-- %1$s is the value, %2$s the window; of a count there is a second phrase, for more or less than one. Of a burn rate %1$s is how
+-- long 30 days of the budget last. What is not here, a signal that a later version adds, is named.
 
 CREATE FUNCTION webhook_outbox.signal_words(p_signal text, p_value double precision, p_unit text, p_time_window text)
   RETURNS text
@@ -52,7 +52,8 @@ RETURN format(
   WHEN 'http_p95' THEN 'the slowest 5 %% of the requests%2$s took %1$s or longer'
   WHEN 'http_p99' THEN 'the slowest 1 %% of the requests%2$s took %1$s or longer'
   WHEN 'http_max' THEN 'the slowest request%2$s took %1$s'
-  WHEN 'retries_per_delivery' THEN 'a delivery took %1$s retries on average%2$s'
+  WHEN 'retries_per_delivery' THEN
+    CASE p_value WHEN 1 THEN 'a delivery took %1$s retry on average%2$s' ELSE 'a delivery took %1$s retries on average%2$s' END
   WHEN 'retried_share' THEN '%1$s of the deliveries%2$s took more than one request'
   WHEN 'dead_letters' THEN
     CASE p_value WHEN 1 THEN '%1$s delivery was given up%2$s' ELSE '%1$s deliveries were given up%2$s' END
@@ -83,16 +84,20 @@ RETURN format(
                  ELSE 'the oldest partition of event or attempt cannot be emptied' END
   WHEN 'longest_transaction' THEN 'the oldest transaction that has published has been open for %1$s'
   WHEN 'burn_rate' THEN
-    CASE WHEN p_value > 1 THEN 'the error budget of 30 days was spent %1$s times too fast%2$s'
-         ELSE 'the error budget of 30 days was spent at %1$s times the rate that it allows%2$s' END
+    CASE WHEN p_value > 1 THEN 'the error budget of 30 days lasts %1$s at the rate%2$s'
+         ELSE 'the error budget of 30 days lasts that long or longer at the rate%2$s' END
   WHEN 'queue_growth' THEN
-    CASE WHEN p_value < 0 THEN 'the queue shrank by %1$s deliveries%2$s' ELSE 'the queue grew by %1$s deliveries%2$s' END
+    CASE WHEN p_value < 0 THEN 'the queue shrank by %1$s ' ELSE 'the queue grew by %1$s ' END
+    || CASE abs(p_value) WHEN 1 THEN 'delivery%2$s' ELSE 'deliveries%2$s' END
   WHEN 'maintenance_age' THEN 'maintain() has not run for %1$s'
   WHEN 'maintenance_failures' THEN
     CASE p_value WHEN 1 THEN '%1$s step of maintain() fails' ELSE '%1$s steps of maintain() fail' END
   ELSE replace(replace(p_signal, '_', ' '), '%', '%%') || ' is %1$s%2$s' END,
-  webhook_outbox.value_words(CASE p_signal WHEN 'queue_growth' THEN abs(p_value) ELSE p_value END, p_unit),
-  webhook_outbox.window_words(p_time_window));
+  CASE p_signal WHEN 'queue_growth' THEN webhook_outbox.value_words(abs(p_value), p_unit)
+                WHEN 'burn_rate' THEN webhook_outbox.value_words(2592000 / nullif(p_value, 0), 's')
+                ELSE webhook_outbox.value_words(p_value, p_unit) END,
+  CASE p_signal WHEN 'burn_rate' THEN replace(webhook_outbox.window_words(p_time_window), ' in ', ' of ')
+                ELSE webhook_outbox.window_words(p_time_window) END);
 COMMENT ON FUNCTION webhook_outbox.signal_words(text, double precision, text, text) IS
   'the value of a signal as a phrase, for people';
 
@@ -128,14 +133,12 @@ RETURN webhook_outbox.subject_words(p_rule.scope, p_subject) || ': '
        webhook_outbox.signal_words(p_rule.signal, p_value, p_unit, p_rule.time_window)
      ELSE
        webhook_outbox.signal_words(p_rule.signal, p_value, p_unit, p_rule.time_window)
-       || CASE WHEN p_rule.second_window IS NULL THEN ''
-               WHEN p_second IS NULL THEN ', and there is no data' || webhook_outbox.window_words(p_rule.second_window)
-               ELSE format(CASE p_rule.signal WHEN 'burn_rate' THEN ', and %s times%s' ELSE ', and it was %s%s' END,
-                           webhook_outbox.value_words(p_second, p_unit), webhook_outbox.window_words(p_rule.second_window)) END
-       -- 30 days at this rate
-       || CASE WHEN p_holds AND p_rule.signal = 'burn_rate' AND p_value > 1
-               THEN format('; at this rate it lasts %s', webhook_outbox.value_words(2592000 / p_value, 's')) ELSE '' END
-       || format(' (%s)', webhook_outbox.threshold_words(p_rule, p_unit, p_holds)) END
+       || format(' (%s)', concat_ws('; ',
+            nullif(concat_ws(', ',
+              CASE p_rule.signal WHEN 'burn_rate' THEN 'burn rate ' || webhook_outbox.value_words(p_value, p_unit) END,
+              CASE WHEN p_second IS NULL THEN 'no data' ELSE webhook_outbox.value_words(p_second, p_unit) END
+                || webhook_outbox.window_words(p_rule.second_window)), ''),
+            webhook_outbox.threshold_words(p_rule, p_unit, p_holds))) END
   || CASE WHEN p_holds AND p_rule.description <> '' THEN ': ' || p_rule.description ELSE '' END;
 COMMENT ON FUNCTION webhook_outbox.alert_message(webhook_outbox.alert_rule, text, text, double precision, double precision,
   boolean) IS 'what an alert says, in words';

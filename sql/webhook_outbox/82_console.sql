@@ -27,7 +27,7 @@ BEGIN
   SELECT count(*) FILTER (WHERE a.severity = 'critical') AS critical, count(*) AS firing, min(a.since) AS since
     INTO v FROM webhook_outbox.console_alert_rows(p_endpoint_id) a WHERE a.state = 'firing' AND a.severity <> 'info';
   -- a burn rate says less to a reader than what burns the budget
-  SELECT a.since, webhook_outbox.console_brief(a.message, r.description) AS message INTO v_top
+  SELECT a.since, regexp_replace(webhook_outbox.console_brief(a.message, r.description), ' [(][^()]*[)]$', '') AS message INTO v_top
   FROM webhook_outbox.console_alert_rows(p_endpoint_id) a LEFT JOIN webhook_outbox.alert_rule r ON r.name = a.rule
   WHERE a.state = 'firing' AND a.severity <> 'info'
   ORDER BY array_position('{critical,warning}', a.severity), a.scope = 'system' DESC, a.signal = 'burn_rate', a.since, a.rule,

@@ -119,6 +119,15 @@ $node->safe_psql('postgres', q(SELECT webhook_outbox.maintain()));
 
 my $html = sql_value($node, 'SELECT webhook_outbox.console()');
 unlike($html, qr/payload-\d/, 'no payload is on the page');
+my $one = sql_value($node, "SELECT webhook_outbox.console(endpoint => '$names[6]')");
+like(
+	$one,
+	qr/Warning since .{1,80}: endpoint [^:]*: 1 delivery was given up in the last hour\.</,
+	'the headline is what the worst alert says, and no more');
+like(
+	$one,
+	qr/: 1 delivery was given up in the last hour \(alert above 0\)</,
+	'the list of alerts has the threshold, too');
 unlike($html, qr/[^\x01-\x7f]/, 'the page is ASCII');
 
 my ($dom, $said) = open_page(write_page($html));
