@@ -30,7 +30,7 @@ use File::Basename qw(basename dirname);
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 use WebhookOutbox;
 
 our @EXPORT = qw(fault_size fault_seed fault_points fault_world);
@@ -105,7 +105,8 @@ sub fault_world
 package Fault::World;
 
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
+use WebhookOutbox qw(tick);
 
 # Seconds within which a server answers again, or a worker is back.
 my $patience = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -173,7 +174,7 @@ sub sql
 	{
 		my @rows = $self->try_sql("$query;\nSELECT 'answered'");
 		return @rows if @rows && pop @rows eq 'answered';
-		usleep(20_000);
+		tick(2);
 	}
 	die "no answer after $patience s: $query\n";
 }
@@ -188,7 +189,7 @@ sub wait_for
 	{
 		my $result = $code->();
 		return $result if $result;
-		usleep(20_000);
+		tick(2);
 	}
 	die "still not after $patience s: $what\n";
 }
@@ -333,7 +334,7 @@ sub wait_reached
 	while (-e $self->fault_file)
 	{
 		return 0 if time > $end && unlink $self->fault_file;
-		usleep(2_000);
+		tick(0.2);
 	}
 	return 1;
 }
@@ -443,7 +444,7 @@ sub wait_settled
 			'SELECT new_events + parked + retrying FROM webhook_outbox.queue_status');
 		$left //= '?';
 		last if $left eq '0';
-		usleep(100_000);
+		tick(10);
 	}
 	note(sprintf 'settled %.1f s after the last event', time - $began);
 	return is($left, '0', "all is settled within $limit s");

@@ -25,6 +25,7 @@ use Time::HiRes qw(time usleep);
 my ($name, $seed, $n_events, $seconds, $file, $conninfo, $enough) = @ARGV;
 my ($from, $to, $pid);
 my $n_keys = 0;
+my $tick_us = 100_000;    # between attempts to connect
 
 srand $seed;
 $SIG{PIPE} = 'IGNORE';
@@ -64,7 +65,7 @@ sub connect_server
 		$to->flush;
 		return if (<$from> // '') eq "connected\n";
 		disconnect();
-		usleep(100_000);
+		usleep($tick_us);
 	}
 	return;
 }

@@ -264,13 +264,26 @@ none(
 		my $file = $_;
 		map { "$file: $_" } slurp($file) =~ /\b((?:$words)\b.*)/g
 	} @text_files);
+# What a loop waits between two looks has a name. How receivers behave is their
+# own affair, and make bench paces itself.
+my $guess = qr/\b(?:u|nano|pg_)?sleep\s*\(?\s*\.?[0-9][\w.]*\s*(?:[);]|$)
+	|\bselect\b\s*\(?(?:\s*undef\s*,){3}\s*[.0-9]/mx;
 none(
 	'no test sleeps for a guess',
 	map {
 		my $file = $_;
-		map { "$file: $_" }
-		  slurp($file) =~ /^(?!\s*(?:#|--))(.*\b(?:pg_)?sleep\s*\(?\s*[0-9].*)/gm
-	} grep { m{^test/(?:t|sql|specs)/} } @text_files, @perl_files);
+		map { "$file: $_" } grep { !/^\s*(?:#|--)/ && /$guess/ }
+		  split /\n/, slurp($file)
+	  } grep { m{^test/(?!bench/|t/(?:hostile|receiver|dns|proxy|resolver)\.pl$)} }
+	  grep { /\.(?:p[lm]|sh|sql|spec)$/ } @text_files);
+
+my %numbered;
+for my $file (@perl_files)
+{
+	push @{ $numbered{$1} }, $file if $file =~ m{^test/t/(\d+)_};
+}
+none('each TAP test has a number of its own',
+	map { "@$_" } grep { @$_ > 1 } @numbered{ sort keys %numbered });
 
 # ---- tools
 

@@ -19,7 +19,6 @@ use Fault;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
 use WebhookOutbox;
 
 my $n_events = fault_size(20_000, 800, 'EVENTS');
@@ -204,11 +203,8 @@ sub accepted
 sub check_copy
 {
 	my ($node, $name, $dbname) = @_;
-	my $is_held = q(SELECT state LIKE 'not sending: this database is a copy%'
-		FROM webhook_outbox.worker_status
-		WHERE process = 'dispatcher' AND database = current_database() AND is_running);
 
-	wait_for_sql($node, $is_held, "$name: worker_status says that it is a copy", $dbname);
+	wait_for_sql($node, $IS_HELD, "$name: worker_status says that it is a copy", $dbname);
 	like(slurp_file($node->logfile),
 		qr/does not deliver from database "$dbname": it is a copy\n.*HINT: .*resume_delivery/,
 		"$name: so does the log, with a hint");
@@ -226,9 +222,9 @@ sub check_copy
 	my $pid = worker_pid($node, 'dispatcher', 0, $dbname);
 	$node->safe_psql($dbname, "SELECT pg_terminate_backend($pid)");
 	worker_pid($node, 'dispatcher', $pid, $dbname);
-	wait_for_sql($node, $is_held, "$name: held again after its worker ended", $dbname);
+	wait_for_sql($node, $IS_HELD, "$name: held again after its worker ended", $dbname);
 	$node->restart('immediate');
-	wait_for_sql($node, $is_held, "$name: and after a crash", $dbname);
+	wait_for_sql($node, $IS_HELD, "$name: and after a crash", $dbname);
 	is($outside{$name}->n_requests, 0, "$name: it has sent nothing");
 
 	%owed = owed($node, $dbname);

@@ -165,8 +165,7 @@ sub load
 	my ($dbname) = @_;
 
 	create_endpoint($node, $world->receiver, 'well', "/delay/40/$dbname", dbname => $dbname);
-	$node->safe_psql($dbname, q(INSERT INTO webhook_outbox.event (type, payload)
-		SELECT 'order.created', to_json(n) FROM generate_series(1, 500) n));
+	publish_many($node, 'order.created', 500, $dbname);
 	$world->wait_for('requests are under way',
 		sub { $world->receiver->stats("/delay/40/$dbname")->{requests} > 0 });
 	return;

@@ -10,7 +10,7 @@ use warnings FATAL => 'all';
 use OwnDisk table => '192m', wal => '64m';
 use Fault;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 use WebhookOutbox;
 
 my $n_rounds = fault_size(5, 1, 'ROUNDS');
@@ -52,7 +52,7 @@ sub fill_tables
 	while (time < $until)
 	{
 		$n_states++ if ($world->status)[0] !~ /^not sending/;
-		usleep(100_000);
+		tick(10);
 	}
 	is($world->receiver->n_requests, $n_before, 'nothing is sent that cannot be recorded');
 	cmp_ok($world->receiver->stats('/delay/20/queue')->{requests}, '<', $round * $n_queued,

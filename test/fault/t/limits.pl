@@ -10,7 +10,6 @@ use warnings FATAL => 'all';
 use Fault;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
 use WebhookOutbox;
 
 my $n_rounds = fault_size(10, 1, 'ROUNDS');

@@ -10,7 +10,7 @@ use warnings FATAL => 'all';
 use Fault;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 use WebhookOutbox;
 
 my $n_events = fault_size(100_000, 3_000, 'EVENTS');
@@ -70,7 +70,7 @@ sub watch
 		if ($state !~ /^not sending/ || $in_flight > 0) { undef $n_at_rest; }
 		elsif (!defined $n_at_rest) { $n_at_rest = $world->receiver->n_requests; }
 		elsif ($world->receiver->n_requests > $n_at_rest) { $n_late++; }
-		usleep(50_000);
+		tick(5);
 	}
 	my $n_sent = $world->receiver->n_requests - $n_before;
 

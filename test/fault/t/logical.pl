@@ -127,10 +127,7 @@ subscribe(qw(everything everything));
 wait_for_sql($subscriber,
 	q(SELECT count(*) > 1 FROM webhook_outbox.claim),
 	'a database that gets everything gets a foreign claim', 'everything');
-wait_for_sql($subscriber, q(SELECT state LIKE 'not sending: this database is a copy%'
-	FROM webhook_outbox.worker_status
-	WHERE process = 'dispatcher' AND database = current_database()),
-	'and is held', 'everything');
+wait_for_sql($subscriber, $IS_HELD, 'and is held', 'everything');
 my $id = publish($subscriber, 'order.created', '{"key": "everything-1"}', 'everything');
 $world->finish_producers;
 waitpid $_, 0 for @pids;

@@ -65,7 +65,7 @@ sub connect_server
 		$to->flush;
 		return ($from, $to, $pid) if (<$from> // '') eq "connected\n";
 		waitpid $pid, 0;
-		usleep(100_000);
+		tick(10);
 	}
 	return;
 }
@@ -137,7 +137,7 @@ sub wait_for_answer
 	my ($code) = @_;
 	my $end = time + 60;
 
-	while (!$code->() && time < $end) { usleep(50_000); }
+	while (!$code->() && time < $end) { tick(5); }
 	return;
 }
 
@@ -162,7 +162,7 @@ sub let_turn
 		push @samples, [ $part, $leaves, $kept ];
 		$turned_at = time if $turn > ($n_done // 0);
 		$n_done = $turn;
-		usleep(200_000);
+		tick(20);
 	} while ($n_done < $until && time < $turned_at + $patience);
 	return;
 }

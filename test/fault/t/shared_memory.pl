@@ -16,19 +16,12 @@ my $n_events = fault_size(3_000, 300, 'EVENTS');
 my $world = fault_world(conf => "dynamic_shared_memory_type = posix\n");
 my $node = $world->node;
 
-sub n_log
-{
-	my ($pattern) = @_;
-
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
-
 # A process ends, and there is no room for a sender; events come all the same.
 sub lack_room
 {
 	my ($what, $pid) = @_;
 	my $words = qr/WARNING:  webhook_outbox cannot start a sender: could not resize shared memory segment .*No space left on device\n.*HINT: .*\/dev\/shm/;
-	my $n_before = n_log($words);
+	my $n_before = n_logged($node, $words);
 
 	kill 'TERM', $pid;
 	# what the old sender had is free again, and the next one must not get it
@@ -36,7 +29,7 @@ sub lack_room
 		sub {
 			OwnDisk::fill('/dev/shm');
 			kill 'TERM', $_ for $world->workers('sender');
-			return n_log($words) > $n_before;
+			return n_logged($node, $words) > $n_before;
 		},
 		"$what: the log says what is missing, and where");
 	wait_for_sql(
@@ -48,14 +41,14 @@ sub lack_room
 
 	$world->start_producers(events => $n_events, seconds => 2);
 	$world->finish_producers;
-	is(n_log($words), $n_before + 1, "$what: the log says it once");
+	is(n_logged($node, $words), $n_before + 1, "$what: the log says it once");
 	OwnDisk::clear('/dev/shm');
 	$world->wait_settled(60);
 	is(worker_pid($node, 'dispatcher'), $dispatcher, "$what: it was one dispatcher all the while");
 	return;
 }
 
-my $n_starts = n_log(qr/database system is ready to accept/);
+my $n_starts = n_logged($node, qr/database system is ready to accept/);
 for my $round (1 .. $n_rounds)
 {
 	my $sender = $world->wait_for('a sender runs', sub { ($world->workers('sender'))[0] });
@@ -66,6 +59,6 @@ for my $round (1 .. $n_rounds)
 	lack_room('a dispatcher ends', worker_pid($node, 'dispatcher'));
 	$world->mark('SIGTERM dispatcher');
 }
-is(n_log(qr/database system is ready to accept/), $n_starts, 'the server did not restart');
+is(n_logged($node, qr/database system is ready to accept/), $n_starts, 'the server did not restart');
 $world->judge;
 $world->finish;

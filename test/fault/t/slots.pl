@@ -9,7 +9,6 @@ use strict;
 use warnings FATAL => 'all';
 use Fault;
 use Test::More;
-use Time::HiRes qw(time usleep);
 use WebhookOutbox;
 
 my $receiver = start_receiver();
@@ -28,7 +27,7 @@ sub take_slot
 	my $session = $node->background_psql('postgres');
 
 	$session->query_safe("SET $in_parallel = on");
-	$session->query_until(qr/^/, "SELECT pg_sleep(3600);\n");
+	$session->query_until(qr/^/, "SELECT pg_sleep('infinity');\n");
 	$node->poll_query_until('postgres', "SELECT ($n) > $n_before") or die 'no slot was taken';
 	return $session;
 }
