@@ -98,9 +98,9 @@ has_fit_labels(const char *host)
 }
 
 /*
- * Is a host, as libcurl decoded it, one that means the same to everybody?  What
- * ends in a number and is no address is read as one by some all the same, with
- * 4294967297 for 0.0.0.1.
+ * Is a host, as libcurl decoded it, one that means the same to everybody?
+ * What ends in a number and is no address is read as one by some all the same,
+ * with 4294967297 for 0.0.0.1.
  */
 static bool
 is_plain_host(const char *host)
