@@ -10,12 +10,18 @@
  * DROP EXTENSION needs its tables to itself, which a maintenance run has
  * locked: it is given a moment to end.
  *
+ * ALTER TABLE ... SET UNLOGGED of one of the extension's tables is refused: a
+ * crash would empty it, and a standby would not have it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <signal.h>
 
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
@@ -125,6 +131,42 @@ drops_extension(Node *command)
 	return false;
 }
 
+/* Is this ALTER TABLE ... SET UNLOGGED? */
+static bool
+makes_unlogged(AlterTableStmt *stmt)
+{
+	ListCell   *cell;
+
+	foreach(cell, stmt->cmds)
+	{
+		if (lfirst_node(AlterTableCmd, cell)->subtype == AT_SetUnLogged)
+			return true;
+	}
+	return false;
+}
+
+/* Fails if the command takes a table of the extension out of the WAL. */
+static void
+keep_logged(Node *command)
+{
+	AlterTableStmt *stmt = (AlterTableStmt *) command;
+	Oid			relation;
+	Oid			extension;
+
+	if (!IsA(command, AlterTableStmt) || !makes_unlogged(stmt))
+		return;
+	extension = get_extension_oid(WO_EXTENSION, true);
+	relation = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (!OidIsValid(extension) || !OidIsValid(relation) ||
+		getExtensionOfObject(RelationRelationId, relation) != extension)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("table \"%s\" of webhook_outbox cannot be unlogged",
+					stmt->relation->relname),
+			 errhint("A crash would empty it, and events that are not delivered would be lost.")));
+}
+
 /* Sends the workers away and waits until they are gone, within limits. */
 static void
 send_away(WoDatabase *database)
@@ -195,6 +237,7 @@ process_utility(PlannedStmt *planned, const char *query,
 	const char *name = database_needed(planned->utilityStmt);
 	WoDatabase *database = name ? find_database(name) : NULL;
 
+	keep_logged(planned->utilityStmt);
 	if (drops_extension(planned->utilityStmt))
 		end_maintenance();
 	if (database == NULL)

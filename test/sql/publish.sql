@@ -58,4 +58,11 @@ SELECT payload, tenant, operation_id FROM webhook_outbox.event WHERE operation_i
 UPDATE webhook_outbox.event SET payload = '{}';
 DELETE FROM webhook_outbox.event;
 TRUNCATE webhook_outbox.event;
+CREATE TABLE of_others (n integer);
+ALTER TABLE of_others SET UNLOGGED;
+ALTER TABLE webhook_outbox.event_0 SET UNLOGGED;
+ALTER TABLE webhook_outbox.delivery ADD COLUMN note text, SET UNLOGGED;
 DROP EXTENSION webhook_outbox;
+ALTER TABLE of_others SET LOGGED;
+ALTER TABLE of_others SET UNLOGGED;
+DROP TABLE of_others;
