@@ -123,6 +123,17 @@ wo_sql_request_wakeup(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Fails where the library was not preloaded. */
+static void
+require_preload(void)
+{
+	if (wo_registry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("webhook_outbox is not preloaded, so nothing delivers events"),
+				 errhint("Add shared_preload_libraries = 'webhook_outbox' to postgresql.conf and restart the server.")));
+}
+
 /* SQL: require_workers().  Fails where no worker can run. */
 Datum
 wo_sql_require_workers(PG_FUNCTION_ARGS)
@@ -132,11 +143,7 @@ wo_sql_require_workers(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("webhook_outbox does not work on a standby"),
 				 errhint("Call the function on the primary.")));
-	if (wo_registry == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("webhook_outbox is not preloaded, so nothing delivers events"),
-				 errhint("Add shared_preload_libraries = 'webhook_outbox' to postgresql.conf and restart the server.")));
+	require_preload();
 	PG_RETURN_VOID();
 }
 
@@ -170,13 +177,16 @@ start_row(Datum *values, bool *nulls, const char *process, int pid,
 }
 
 static void
-put_launcher(ReturnSetInfo *rsinfo)
+put_launcher(ReturnSetInfo *rsinfo, bool is_standby)
 {
 	Datum		values[N_COLS];
 	bool		nulls[N_COLS];
 
 	start_row(values, nulls, "launcher", wo_registry->launcher_pid,
-			  wo_registry->launcher_started_at, true);
+			  wo_registry->launcher_started_at, !is_standby);
+	if (is_standby)
+		set(values, nulls, COL_STATE,
+			CStringGetTextDatum("standby: its primary delivers"), false);
 	put_row(rsinfo, values, nulls);
 }
 
@@ -260,16 +270,22 @@ put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
 		put_sender(rsinfo, &copy.senders[i], &name, i + 1);
 }
 
-/* SQL: worker_rows().  What shared memory knows of the workers. */
+/*
+ * SQL: worker_rows().  What shared memory knows of the workers.  On a standby
+ * there are none, and none should be.
+ */
 Datum
 wo_sql_worker_rows(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		is_standby = RecoveryInProgress();
 
-	(void) wo_sql_require_workers(fcinfo);
+	require_preload();
 	InitMaterializedSRF(fcinfo, 0);
+	put_launcher(rsinfo, is_standby);
+	if (is_standby)
+		return (Datum) 0;
 	(void) wo_registry_find(MyDatabaseId, true);
-	put_launcher(rsinfo);
 	for (int i = 0; i < wo_registry->n_databases; i++)
 		put_database(rsinfo, &wo_registry->databases[i]);
 	return (Datum) 0;

@@ -214,8 +214,9 @@ AS $$
       WHERE l.locktype = 'relation' AND l.relation = 'webhook_outbox.event'::regclass AND l.mode = 'RowExclusiveLock'
         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
         AND l.pid IS DISTINCT FROM pg_backend_pid()), 1)) v (signal, value, samples)
+  WHERE NOT pg_is_in_recovery()
 $$;
-COMMENT ON FUNCTION webhook_outbox.system_signals() IS 'signals of the server as a whole';
+COMMENT ON FUNCTION webhook_outbox.system_signals() IS 'signals of the server as a whole; none on a standby, where no worker should run';
 
 -- What people read is rounded. A rate of 99.99999 is not 100, and 0.00001 is not 0: of what is so near, four digits of the
 -- distance remain. Rules, Prometheus and plots take the functions' own values.

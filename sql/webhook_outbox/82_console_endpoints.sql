@@ -210,7 +210,7 @@ BEGIN
         || E'</tr>\n';
     END LOOP;
   EXCEPTION WHEN OTHERS THEN
-    -- not preloaded, or a standby: the message says which
+    -- not preloaded: the message says so
     v_rows := '<tr>' || webhook_outbox.html_cell('', 'workers', 'name')
       || webhook_outbox.html_cell('state', webhook_outbox.html_state('bad', 'none')) || webhook_outbox.html_cell('', NULL)
       || webhook_outbox.html_cell('', NULL) || webhook_outbox.html_cell('', NULL)

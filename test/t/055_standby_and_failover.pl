@@ -34,6 +34,20 @@ is( sql_value(
 	'0', 'no worker delivers from a standby');
 is(sql_value($standby, 'SELECT count(*) FROM webhook_outbox.dead_letter'),
 	'5', 'facts can be read there');
+my @unread = grep {
+	($standby->psql('postgres', "SELECT * FROM webhook_outbox.$_"))[0] != 0
+  } split /\n/,
+  sql_value($standby, q(SELECT viewname FROM pg_views
+	WHERE schemaname = 'webhook_outbox'));
+is("@unread", '', 'and so can every view');
+is( sql_value(
+		$standby, 'SELECT process, expected, state FROM webhook_outbox.worker_status'),
+	'launcher|f|standby: its primary delivers',
+	'worker_status misses no process there');
+is( sql_value(
+		$standby, q(SELECT count(*) FROM webhook_outbox.prometheus_samples()
+		WHERE metric IN ('webhook_outbox_dispatcher_up', 'webhook_outbox_info'))),
+	'1', 'nor does Prometheus, which can read the rest');
 for my $call (
 	"redeliver('$ids[0]', 'flaky')", "cancel('$ids[0]')",
 	"send_test('well')", "publish('order.created', '{}')")
