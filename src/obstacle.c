@@ -45,6 +45,7 @@ needs_somebody(int sqlstate)
 		case ERRCODE_SYSTEM_ERROR:
 		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
 		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* no xids are left, too */
 			return true;
 	}
 	switch (sqlstate)
