@@ -203,6 +203,10 @@ BEGIN
   END IF;
   IF v_is_insert THEN
     NEW.updated_at := NEW.created_at;
+    -- Restored: a copy, and pg_restore --jobs may load its claim last. Whoever sees this row sees a second claim too.
+    IF NEW.created_at <> now() AND (SELECT count(*) = 1 FROM webhook_outbox.claim) THEN
+      INSERT INTO webhook_outbox.claim (system_identifier, database_id, instance_id) VALUES (0, 0, '');
+    END IF;
   ELSIF NEW IS DISTINCT FROM OLD THEN
     NEW.updated_at := clock_timestamp();
   END IF;
@@ -210,7 +214,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.endpoint_before_write() IS
-  'trigger: checks an endpoint, sets updated_at, forgets why it was disabled when it is enabled';
+  'trigger: checks an endpoint, sets updated_at, forgets why it was disabled when it is enabled, knows a restored one';
 CREATE TRIGGER endpoint_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_before_write();
 
