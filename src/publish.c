@@ -380,6 +380,7 @@ is_our_trigger(FunctionCallInfo fcinfo)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Relation	rel;
 	TupleDesc	desc;
+	Oid			schema;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
@@ -388,8 +389,9 @@ is_our_trigger(FunctionCallInfo fcinfo)
 		return false;
 	rel = trigger->tg_relation;
 	desc = RelationGetDescr(rel);
-	if (desc->natts < lengthof(column_types) ||
-		RelationGetNamespace(rel) != get_func_namespace(fcinfo->flinfo->fn_oid))
+	schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	if (RelationGetNamespace(rel) != schema ||
+		desc->natts < lengthof(column_types))
 		return false;
 	for (int i = 0; i < lengthof(column_types); i++)
 	{
