@@ -44,10 +44,7 @@ $node->safe_psql(
 
 sub make_busy
 {
-	$node->safe_psql(
-		'postgres', q(
-		INSERT INTO webhook_outbox.event (type, payload)
-		SELECT 'order.created', to_json(n) FROM generate_series(1, 50) n));
+	publish_many($node, 'order.created', 50);
 	$n += 50;
 	return;
 }
@@ -185,13 +182,12 @@ for my $start ('', 'x')
 		LANGUAGE sql AS 'SELECT true';
 		ALTER TABLE webhook_outbox.dead_letter
 		ADD CONSTRAINT c CHECK (public."$name"(reason))));
-	$node->poll_query_until(
-		'names', q(SELECT state LIKE 'not sending: table%'
+	wait_for_sql(
+		$node, q(SELECT state LIKE 'not sending: table%'
 		AND convert_from(convert_to(state, 'UTF8'), 'UTF8') = state
 		FROM webhook_outbox.worker_status
-		WHERE process = 'dispatcher' AND database = 'names'))
-	  or die 'the constraint is not seen';
-	pass('a name of many bytes is cut off between two characters');
+		WHERE process = 'dispatcher' AND database = 'names'),
+		'a name of many bytes is cut off between two characters', 'names');
 	$node->safe_psql(
 		'names', qq(SET client_encoding = 'UTF8';
 		ALTER TABLE webhook_outbox.dead_letter DROP CONSTRAINT c;
