@@ -8,9 +8,12 @@
  * user's open transaction can hold it up.
  *
  * A command about an event that the reader has not reached yet is deferred:
- * its row stays, its number is remembered, and it is recalled when the event
- * has been routed.  Commands are not read by "command_id > last": numbers do
- * not commit in order.
+ * its row stays.  There may be millions of those, so they are not even looked
+ * at: each row has the xid of its event, and only spans of (xid, id) that the
+ * reader has read are searched, by index.  Of the rest the one that comes
+ * first is remembered, and when its event was routed all are looked for again.
+ * Commands are not read by "command_id > last": numbers do not commit in
+ * order.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,20 +27,48 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define MAX_DEFERRED		1000
+/* Of those that have to wait for their events. */
+static bool has_deferred = false;
+static bool awaits_any;			/* valid if has_deferred: any event may do */
+static pg_uuid_t awaited;		/* valid unless that: the event that may */
 
-static MemoryContext command_context;
-static List *deferred = NIL;	/* of WoCommand * */
+/*
+ * Spans of the log, arrays for unnest: from an xid and id to an xid and id;
+ * is_open: of the window that is being read.
+ */
+#define SPANS \
+	"unnest($1, $2, $3, $4, $5) AS s (xid, id, to_xid, to_id, is_open)"
 
-static const Oid read_types[] = {INT8ARRAYOID, INT8OID};
+#define SPAN_TYPES \
+	XID8ARRAYOID, UUIDARRAYOID, XID8ARRAYOID, UUIDARRAYOID, BOOLARRAYOID
+
+static const Oid span_types[] = {SPAN_TYPES};
+
+/* Of the window that is open, only what is in the leaves $6 can be read. */
+static const Oid read_types[] = {SPAN_TYPES, INT2ARRAYOID, INT8OID};
 static WoStatement read_commands = {
-	"SELECT c.command_id, array_position('{send,cancel,retry}', c.kind) - 1, "
-	"c.event_id, coalesce(c.endpoint_id, 0), c.due_at, e.xid, e.slot FROM ("
-	"SELECT * FROM webhook_outbox.command "
-	"WHERE command_id <> ALL ($1) ORDER BY command_id LIMIT $2) c "
-	"LEFT JOIN LATERAL (SELECT e.xid, e.slot FROM webhook_outbox.event e "
+	"SELECT * FROM (SELECT c.command_id, "
+	"array_position('{send,cancel,retry}', c.kind) - 1, "
+	"c.event_id, coalesce(c.endpoint_id, 0), c.due_at, c.has_event "
+	"FROM " SPANS ", LATERAL (SELECT c.*, e.slot IS NOT NULL AS has_event "
+	"FROM webhook_outbox.command c LEFT JOIN LATERAL ("
+	"SELECT e.slot FROM webhook_outbox.event e "
 	"WHERE e.id = c.event_id LIMIT 1) e ON true "
-	"ORDER BY c.command_id", 2, read_types, NULL
+	"WHERE (c.event_xid, c.event_id) >= (s.xid, s.id) "
+	"AND (c.event_xid, c.event_id) <= (s.to_xid, s.to_id) "
+	"AND (NOT s.is_open OR e.slot IS NULL OR e.slot = ANY ($6)) "
+	"ORDER BY c.event_xid, c.event_id, c.command_id LIMIT $7) c "
+	"LIMIT $7) c ORDER BY command_id", lengthof(read_types), read_types, NULL
+};
+
+/* The spans are in the order in which their events will be read. */
+static WoStatement find_deferred = {
+	"SELECT c.event_id FROM " SPANS ", LATERAL ("
+	"SELECT c.event_id FROM webhook_outbox.command c "
+	"WHERE (c.event_xid, c.event_id) > (s.xid, s.id) "
+	"AND (c.event_xid, c.event_id) <= (s.to_xid, s.to_id) "
+	"ORDER BY c.event_xid, c.event_id LIMIT 1) c LIMIT 1",
+	lengthof(span_types), span_types, NULL
 };
 
 static const Oid send_types[] = {INT8ARRAYOID};
@@ -91,73 +122,180 @@ static WoStatement delete_commands = {
 	1, delete_types, NULL
 };
 
-/* Called once, when the dispatcher starts. */
-void
-wo_command_create(MemoryContext context)
+static pg_uuid_t first_id = {{0}};
+static pg_uuid_t last_id = {{
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+}};
+
+/* Makes room for all the spans that there can be. */
+static void
+init_spans(WoColumns *spans, const WoReader *reader)
 {
-	command_context = context;
+	int			n = 2 * reader->seen->n_xids + 4;
+
+	if (reader->reading)
+		n += reader->reading->older->n_xids + 2 * reader->n_ranges;
+	wo_columns_init(spans, span_types, lengthof(span_types), n);
 }
 
-static Datum
-ids_of_deferred(void)
+static void
+add_span(WoColumns *spans, uint64 xid, pg_uuid_t *id, uint64 to_xid,
+		 pg_uuid_t *to_id, bool is_open)
 {
-	int			n = list_length(deferred);
-	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	wo_columns_add(spans, UInt64GetDatum(xid), false);
+	wo_columns_add(spans, UUIDPGetDatum(id), false);
+	wo_columns_add(spans, UInt64GetDatum(to_xid), false);
+	wo_columns_add(spans, UUIDPGetDatum(to_id), false);
+	wo_columns_add(spans, BoolGetDatum(is_open), false);
+	wo_columns_end_row(spans);
+}
+
+/* Adds those xids in [lo, hi) that the snapshot shows. */
+static void
+add_shown(WoColumns *spans, const WoSnapshot *snapshot, uint64 lo, uint64 hi,
+		  bool is_open)
+{
+	WoXidRange *ranges = palloc((snapshot->n_xids + 1) * sizeof(WoXidRange));
+	int			n = wo_snapshot_shown(snapshot, lo, hi, ranges);
 
 	for (int i = 0; i < n; i++)
-	{
-		WoCommand  *command = list_nth(deferred, i);
-
-		ids[i] = Int64GetDatum(command->command_id);
-	}
-	return wo_txn_array(ids, NULL, n, INT8OID);
+		add_span(spans, ranges[i].lo, &first_id, ranges[i].hi - 1, &last_id,
+				 is_open);
+	pfree(ranges);
 }
 
-/* An event in event_kept has turn 0: it was read long ago. */
-static int64
-turn_of_slot(int slot)
+/* Lists what the reader has read. */
+static void
+list_read(WoColumns *spans, WoReader *reader)
+{
+	const WoWindow *window = reader->reading;
+	WoPosition *at = &reader->position;
+
+	init_spans(spans, reader);
+	if (window == NULL)
+	{
+		add_shown(spans, reader->seen, 0, reader->seen->xmax, false);
+		return;
+	}
+	add_shown(spans, window->older, 0, window->older->xmax, false);
+	for (int i = 0; i < reader->n_ranges; i++)
+	{
+		WoXidRange *range = &reader->ranges[i];
+
+		add_shown(spans, window->newer, range->lo, Min(range->hi, at->xid),
+				  true);
+		if (range->lo <= at->xid && at->xid < range->hi)
+			add_span(spans, at->xid, &first_id, at->xid, &at->id, true);
+	}
+}
+
+/* Is there a leaf in which the open window was not begun yet? */
+static bool
+has_leaf_to_read(const WoReader *reader)
 {
 	int			n;
 	const WoLeaf *leaves = wo_ring_event_leaves(&n);
 
-	for (int i = 0; i < n; i++)
-	{
-		if (leaves[i].slot == slot)
-			return leaves[i].turn;
-	}
-	return 0;
+	return reader->reading != NULL && n > 0 &&
+		leaves[n - 1].turn > reader->position.turn;
 }
 
-/* Reads commands that are not deferred; returns how many, at most limit. */
-int
-wo_command_read(WoCommand *commands, int limit)
+/* Lists what it will read, in that order: the rest of the window first. */
+static void
+list_unread(WoColumns *spans, WoReader *reader)
 {
-	Datum		args[2];
+	const WoSnapshot *seen = reader->seen;
+	WoPosition *at = &reader->position;
+
+	init_spans(spans, reader);
+	for (int i = 0; reader->reading && i < reader->n_ranges; i++)
+	{
+		WoXidRange *range = &reader->ranges[i];
+
+		if (range->lo <= at->xid && at->xid < range->hi)
+			add_span(spans, at->xid, &at->id, at->xid, &last_id, true);
+		add_shown(spans, seen, Max(range->lo, at->xid + 1), range->hi, true);
+	}
+	for (int i = 0; i < seen->n_xids; i++)
+		add_span(spans, seen->xids[i], &first_id, seen->xids[i], &last_id,
+				 false);
+	add_span(spans, seen->xmax, &first_id, PG_UINT64_MAX, &last_id, false);
+}
+
+/*
+ * Looks for the first command that has to wait.  Before the window's last
+ * leaf the first by xid need not be the first that is read.
+ */
+static void
+note_deferred(WoReader *reader)
+{
+	WoColumns	spans;
+	Datum		args[WO_MAX_COLUMNS];
+	bool		isnull;
+
+	awaits_any = has_leaf_to_read(reader);
+	if (awaits_any)
+	{
+		init_spans(&spans, reader);
+		add_span(&spans, 0, &first_id, PG_UINT64_MAX, &last_id, false);
+	}
+	else
+		list_unread(&spans, reader);
+	wo_columns_arrays(&spans, args);
+	has_deferred = wo_txn_query(&find_deferred, args, NULL, 1) > 0;
+	if (has_deferred)
+		awaited = *DatumGetUUIDP(wo_txn_value(0, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* The leaves of which the open window is read, or being read. */
+static Datum
+slots_begun(const WoReader *reader)
+{
+	Datum		slots[WO_RING_LEAVES + 1];
+	int			n_slots = 0;
+	int			n;
+	const WoLeaf *leaves = wo_ring_event_leaves(&n);
+
+	for (int i = 0; i < n && leaves[i].turn <= reader->position.turn; i++)
+		slots[n_slots++] = Int16GetDatum(leaves[i].slot);
+	slots[n_slots++] = Int16GetDatum(WO_KEPT_SLOT);
+	return wo_txn_array(slots, NULL, n_slots, INT2OID);
+}
+
+/*
+ * Reads commands whose events were read; returns how many, at most limit.
+ * Notes which is the next one if these were all.
+ */
+int
+wo_command_read(WoReader *reader, WoCommand *commands, int limit)
+{
+	WoColumns	spans;
+	Datum		args[WO_MAX_COLUMNS];
 	uint64		n_rows;
 
-	args[0] = ids_of_deferred();
-	args[1] = Int64GetDatum(limit);
+	list_read(&spans, reader);
+	wo_columns_arrays(&spans, args);
+	args[lengthof(span_types)] = slots_begun(reader);
+	args[lengthof(span_types) + 1] = Int64GetDatum(limit);
 	n_rows = wo_txn_query(&read_commands, args, NULL, 0);
 	Assert(n_rows <= limit);
 	for (uint64 row = 0; row < n_rows; row++)
 	{
 		WoCommand  *command = &commands[row];
 		bool		isnull;
-		Datum		slot;
 
 		command->command_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
 		command->kind = DatumGetInt32(wo_txn_value(row, 2, &isnull));
 		command->event_id = *DatumGetUUIDP(wo_txn_value(row, 3, &isnull));
 		command->endpoint_id = DatumGetInt64(wo_txn_value(row, 4, &isnull));
 		command->due_at = DatumGetTimestampTz(wo_txn_value(row, 5, &isnull));
-		command->position.id = command->event_id;
-		command->position.xid = DatumGetUInt64(wo_txn_value(row, 6, &isnull));
-		slot = wo_txn_value(row, 7, &isnull);
-		command->has_event = !isnull;
-		command->position.turn = isnull ? 0 :
-			turn_of_slot(DatumGetInt16(slot));
+		command->has_event = DatumGetBool(wo_txn_value(row, 6, &isnull));
 	}
 	SPI_freetuptable(SPI_tuptable);
+	if (n_rows < limit)
+		note_deferred(reader);
 	return (int) n_rows;
 }
 
@@ -213,56 +351,19 @@ wo_command_apply(const WoCommandList *todo, const WoCommandList *done)
 	execute_for(&delete_commands, done);
 }
 
-/*
- * Returns how many commands may be read now.  Each read steps over those that
- * are deferred, one by one, and so does each event that is read; so there are
- * not many of them.  When there are, reading goes on once half of them have
- * been recalled, not for each one.  Others wait meanwhile, until the reader
- * has come to the events of that half.
- */
-int
-wo_command_room(void)
-{
-	int			room = MAX_DEFERRED - list_length(deferred);
-
-	return room >= MAX_DEFERRED / 2 ? room : 0;
-}
-
-/* Remembers a command whose event the reader has not reached. */
-void
-wo_command_defer(const WoCommand *command)
-{
-	MemoryContext caller = MemoryContextSwitchTo(command_context);
-	WoCommand  *copy = palloc(sizeof(WoCommand));
-
-	*copy = *command;
-	deferred = lappend(deferred, copy);
-	MemoryContextSwitchTo(caller);
-}
-
-/* Is any command deferred? */
+/* Does any command wait for its event? */
 bool
 wo_command_has_deferred(void)
 {
-	return deferred != NIL;
+	return has_deferred;
 }
 
-/* The event was read: forget its deferrals.  Returns whether it had any. */
+/* The event was read: is it what the next command waits for? */
 bool
 wo_command_recall(const pg_uuid_t *event_id)
 {
-	ListCell   *cell;
-	bool		found = false;
-
-	foreach(cell, deferred)
-	{
-		WoCommand  *command = lfirst(cell);
-
-		if (memcmp(&command->event_id, event_id, sizeof(pg_uuid_t)) != 0)
-			continue;
-		deferred = foreach_delete_current(deferred, cell);
-		pfree(command);
-		found = true;
-	}
-	return found;
+	if (!awaits_any && memcmp(&awaited, event_id, sizeof(pg_uuid_t)) != 0)
+		return false;
+	has_deferred = false;		/* until they are looked for again */
+	return true;
 }

@@ -30,7 +30,6 @@ typedef struct WoCommand
 	int64		endpoint_id;	/* 0 (cancel only): all endpoints */
 	TimestampTz due_at;
 	bool		has_event;		/* its row in event exists */
-	WoPosition	position;		/* of the event, valid if has_event */
 } WoCommand;
 
 typedef struct WoCommandList
@@ -39,12 +38,9 @@ typedef struct WoCommandList
 	int			n;
 } WoCommandList;
 
-extern void wo_command_create(MemoryContext context);
-extern int	wo_command_room(void);
-extern int	wo_command_read(WoCommand *commands, int limit);
+extern int	wo_command_read(WoReader *reader, WoCommand *commands, int limit);
 extern void wo_command_apply(const WoCommandList *todo,
 							 const WoCommandList *done);
-extern void wo_command_defer(const WoCommand *command);
 extern bool wo_command_has_deferred(void);
 extern bool wo_command_recall(const pg_uuid_t *event_id);
 

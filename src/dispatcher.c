@@ -17,7 +17,6 @@
 #include "access/xact.h"
 #include "backlog.h"
 #include "claim.h"
-#include "command.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "credentials.h"
@@ -152,7 +151,6 @@ start(MemoryContext context)
 	d->must_check_claim = true;
 	wo_router_create(context);
 	wo_backlog_create(context);
-	wo_command_create(context);
 	wo_flight_create(context);
 	wo_flight_resize(wo_max_in_flight);
 	wo_settle_create(d);

@@ -15,34 +15,90 @@
 #include "command.h"
 #include "dispatcher.h"
 #include "ledger.h"
+#include "lib/qunique.h"
 #include "router.h"
 #include "txn.h"
 #include "utils/memutils.h"
 
+/* Events wait while commands are carried out. */
+#define COMMANDS_AT_ONCE	1000
 #define BURY_AT_ONCE		1000
+
+/* An event that commands are about, and where the reader has it. */
+typedef struct Named
+{
+	pg_uuid_t	event_id;
+	List	   *logs;			/* of WoLogEvent *: it can be stored twice */
+} Named;
+
+static Named *named;			/* of the commands at hand, by event_id */
+static int	n_named;
+
+static int
+compare_named(const void *a, const void *b)
+{
+	return memcmp(&((const Named *) a)->event_id,
+				  &((const Named *) b)->event_id, sizeof(pg_uuid_t));
+}
+
+/*
+ * Finds the events of all commands in the reader's memory, in one walk.  Not
+ * for retries: they are about rows alone.
+ */
+static void
+find_events(WoReader *reader, const WoCommand *commands, int n)
+{
+	dlist_iter	iter;
+
+	named = palloc0(n * sizeof(Named));
+	n_named = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (commands[i].kind != WO_COMMAND_RETRY)
+			named[n_named++].event_id = commands[i].event_id;
+	}
+	qsort(named, n_named, sizeof(Named), compare_named);
+	n_named = qunique(named, n_named, sizeof(Named), compare_named);
+	if (n_named == 0)
+		return;
+	dlist_foreach(iter, &reader->events)
+	{
+		WoLogEvent *log = dlist_container(WoLogEvent, log_node, iter.cur);
+		Named	   *found = bsearch(&log->event.id, named, n_named,
+									sizeof(Named), compare_named);
+
+		if (found)
+			found->logs = lappend(found->logs, log);
+	}
+}
+
+/* Lists the deliveries of a command's event that only the cursor covers. */
+static List *
+deliveries_read(const WoCommand *command)
+{
+	Named	   *event = bsearch(&command->event_id, named, n_named,
+								sizeof(Named), compare_named);
+	List	   *found = NIL;
+	ListCell   *cell;
+
+	foreach(cell, event->logs)
+	{
+		WoLogEvent *log = lfirst(cell);
+		dlist_iter	iter;
+
+		dlist_foreach(iter, &log->deliveries)
+			found = lappend(found, dlist_container(WoDelivery, event_node,
+												   iter.cur));
+	}
+	return found;
+}
 
 /* Lists the deliveries in memory that a cancel command is about. */
 static List *
-deliveries_of(WoDispatcher *d, const WoCommand *command)
+deliveries_of(const WoCommand *command)
 {
-	List	   *found = wo_backlog_find_event(&command->event_id);
-	dlist_iter	events;
-	dlist_iter	iter;
-
-	dlist_foreach(events, &d->reader->events)
-	{
-		WoLogEvent *log = dlist_container(WoLogEvent, log_node, events.cur);
-
-		if (memcmp(&log->event.id, &command->event_id,
-				   sizeof(pg_uuid_t)) != 0)
-			continue;
-		dlist_foreach(iter, &log->deliveries)
-			found = list_append_unique_ptr(found,
-										   dlist_container(WoDelivery,
-														   event_node,
-														   iter.cur));
-	}
-	return found;
+	return list_concat_unique_ptr(wo_backlog_find_event(&command->event_id),
+								  deliveries_read(command));
 }
 
 /*
@@ -50,11 +106,11 @@ deliveries_of(WoDispatcher *d, const WoCommand *command)
  * delivered, but there will be no retry.  Volatile ones go to *to_store.
  */
 static void
-cancel_in_memory(WoDispatcher *d, const WoCommand *command, List **to_store)
+cancel_in_memory(const WoCommand *command, List **to_store)
 {
 	ListCell   *cell;
 
-	foreach(cell, deliveries_of(d, command))
+	foreach(cell, deliveries_of(command))
 	{
 		WoDelivery *delivery = lfirst(cell);
 
@@ -71,11 +127,15 @@ cancel_in_memory(WoDispatcher *d, const WoCommand *command, List **to_store)
 
 /* Is the delivery that a send command asks for under way already? */
 static bool
-is_under_way(WoDispatcher *d, const WoCommand *command)
+is_under_way(const WoCommand *command)
 {
+	WoDelivery *stored = wo_backlog_find(&command->event_id,
+										 command->endpoint_id);
 	ListCell   *cell;
 
-	foreach(cell, deliveries_of(d, command))
+	if (stored != NULL && !stored->is_cancelled)
+		return true;
+	foreach(cell, deliveries_read(command))
 	{
 		WoDelivery *delivery = lfirst(cell);
 
@@ -170,17 +230,6 @@ apply_or_undo(WoDispatcher *d, List *to_store, const WoCommandList *todo,
 	PG_END_TRY();
 }
 
-/*
- * Must it wait until the reader has come to its event?  A retry need not:
- * either there is a row that waits, or nothing is to be done.
- */
-static bool
-is_early(WoDispatcher *d, const WoCommand *command)
-{
-	return command->has_event && command->kind != WO_COMMAND_RETRY &&
-		!wo_reader_has_read(d->reader, &command->position);
-}
-
 static void
 append(WoCommandList *list, WoCommand *command)
 {
@@ -189,8 +238,7 @@ append(WoCommandList *list, WoCommand *command)
 
 /* Lists a command with those of its kind, if there is anything to do. */
 static void
-sort_command(WoDispatcher *d, WoCommand *command, WoCommandList *todo,
-			 List **to_store)
+sort_command(WoCommand *command, WoCommandList *todo, List **to_store)
 {
 	/* a row whose event is lost is given up when it is tried */
 	if (!command->has_event && command->kind != WO_COMMAND_RETRY)
@@ -198,11 +246,11 @@ sort_command(WoDispatcher *d, WoCommand *command, WoCommandList *todo,
 	switch (command->kind)
 	{
 		case WO_COMMAND_SEND:
-			if (is_under_way(d, command))
+			if (is_under_way(command))
 				return;
 			break;
 		case WO_COMMAND_CANCEL:
-			cancel_in_memory(d, command, to_store);
+			cancel_in_memory(command, to_store);
 			break;
 		case WO_COMMAND_RETRY:
 			break;
@@ -210,7 +258,7 @@ sort_command(WoDispatcher *d, WoCommand *command, WoCommandList *todo,
 	append(&todo[command->kind], command);
 }
 
-/* Sorts commands that were read into those to apply and those to defer. */
+/* Does what the commands that were read ask for. */
 static void
 obey(WoDispatcher *d, WoCommand *commands, int n)
 {
@@ -225,18 +273,12 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 	}
 	done.commands = palloc(n * sizeof(WoCommand *));
 	done.n = 0;
+	find_events(d->reader, commands, n);
 	for (int i = 0; i < n; i++)
 	{
-		if (is_early(d, &commands[i]))
-		{
-			wo_command_defer(&commands[i]);
-			continue;
-		}
 		append(&done, &commands[i]);
-		sort_command(d, &commands[i], todo, &to_store);
+		sort_command(&commands[i], todo, &to_store);
 	}
-	if (done.n == 0)
-		return;
 	apply_or_undo(d, to_store, todo, &done);
 	rewind_lanes(d, &todo[WO_COMMAND_SEND], WO_LANE_FRESH);
 	rewind_lanes(d, &todo[WO_COMMAND_RETRY], WO_LANE_RETRY);
@@ -245,20 +287,16 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 static void
 read_and_obey(WoDispatcher *d)
 {
-	int			limit = wo_command_room();
-	WoCommand  *commands;
+	WoCommand  *commands = palloc(COMMANDS_AT_ONCE * sizeof(WoCommand));
 	int			n;
 
-	if (limit == 0)
-		return;
-	commands = palloc(limit * sizeof(WoCommand));
 	/* Endpoints come along: a command may be about one that is new. */
 	wo_txn_begin("reading commands");
 	wo_intake_endpoints(d, d->reader->n_windows + 1);
-	n = wo_command_read(commands, limit);
+	n = wo_command_read(d->reader, commands, COMMANDS_AT_ONCE);
 	wo_txn_commit();
 	wo_intake_follow_changes(d);
-	if (n < limit)
+	if (n < COMMANDS_AT_ONCE)
 		d->wants &= ~WO_WANT_COMMANDS;
 	if (n > 0)
 		obey(d, commands, n);

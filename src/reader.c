@@ -472,17 +472,6 @@ wo_reader_read_page(WoReader *reader, int max_events, Size max_bytes,
 	return n;
 }
 
-/* Compares two places in a window. */
-static int
-compare_positions(const WoPosition *a, const WoPosition *b)
-{
-	if (a->turn != b->turn)
-		return a->turn < b->turn ? -1 : 1;
-	if (a->xid != b->xid)
-		return a->xid < b->xid ? -1 : 1;
-	return memcmp(&a->id, &b->id, sizeof(pg_uuid_t));
-}
-
 /*
  * Could an earlier dispatcher have recorded something of these events?  Not
  * of those that were committed after this one started.
@@ -496,18 +485,6 @@ wo_reader_may_be_recorded(const WoReader *reader, WoLogEvent **events, int n)
 			return true;
 	}
 	return false;
-}
-
-/* Has the reader passed an event at this place? */
-bool
-wo_reader_has_read(const WoReader *reader, const WoPosition *position)
-{
-	if (!reader->reading)
-		return wo_snapshot_shows(reader->seen, position->xid);
-	if (wo_snapshot_shows(reader->reading->older, position->xid))
-		return true;
-	return wo_snapshot_shows(reader->reading->newer, position->xid) &&
-		compare_positions(position, &reader->position) <= 0;
 }
 
 /* Drops windows at the head that are read and settled to their end. */

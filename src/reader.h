@@ -65,8 +65,6 @@ extern int	wo_reader_read_page(WoReader *reader, int max_events,
 								WoLogEvent **page);
 extern bool wo_reader_may_be_recorded(const WoReader *reader,
 									  WoLogEvent **events, int n);
-extern bool wo_reader_has_read(const WoReader *reader,
-							   const WoPosition *position);
 extern void wo_reader_settle(WoReader *reader);
 extern void wo_reader_save(WoReader *reader, TimestampTz now);
 extern WoLogEvent *wo_reader_make_event(MemoryContext context, uint64 row,

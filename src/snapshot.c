@@ -78,8 +78,9 @@ wo_snapshot_unref(WoSnapshot *snapshot)
 	pfree(snapshot);
 }
 
-static bool
-is_running(const WoSnapshot *snapshot, uint64 xid)
+/* Finds the first xid from that one on among those that were running. */
+static int
+find_running(const WoSnapshot *snapshot, uint64 xid)
 {
 	int			lo = 0;
 	int			hi = snapshot->n_xids;
@@ -88,14 +89,20 @@ is_running(const WoSnapshot *snapshot, uint64 xid)
 	{
 		int			mid = (lo + hi) / 2;
 
-		if (snapshot->xids[mid] == xid)
-			return true;
 		if (snapshot->xids[mid] < xid)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return false;
+	return lo;
+}
+
+static bool
+is_running(const WoSnapshot *snapshot, uint64 xid)
+{
+	int			i = find_running(snapshot, xid);
+
+	return i < snapshot->n_xids && snapshot->xids[i] == xid;
 }
 
 /* Had the transaction ended when the snapshot was taken? */
@@ -145,4 +152,25 @@ wo_snapshot_ranges(const WoSnapshot *older, const WoSnapshot *newer,
 	if (newer->xmax > older->xmax)
 		n = add_range(ranges, n, older->xmax, newer->xmax);
 	return n;
+}
+
+/*
+ * Lists the xids in [lo, hi) that the snapshot shows, ascending.  ranges has
+ * room for n_xids + 1.
+ */
+int
+wo_snapshot_shown(const WoSnapshot *snapshot, uint64 lo, uint64 hi,
+				  WoXidRange *ranges)
+{
+	int			n = 0;
+
+	hi = Min(hi, snapshot->xmax);
+	for (int i = find_running(snapshot, lo);
+		 i < snapshot->n_xids && snapshot->xids[i] < hi; i++)
+	{
+		if (lo < snapshot->xids[i])
+			n = add_range(ranges, n, lo, snapshot->xids[i]);
+		lo = snapshot->xids[i] + 1;
+	}
+	return lo < hi ? add_range(ranges, n, lo, hi) : n;
 }

@@ -36,5 +36,7 @@ extern bool wo_snapshot_shows(const WoSnapshot *snapshot, uint64 xid);
 extern bool wo_snapshot_same(const WoSnapshot *a, const WoSnapshot *b);
 extern int	wo_snapshot_ranges(const WoSnapshot *older,
 							   const WoSnapshot *newer, WoXidRange *ranges);
+extern int	wo_snapshot_shown(const WoSnapshot *snapshot, uint64 lo, uint64 hi,
+							  WoXidRange *ranges);
 
 #endif							/* WO_SNAPSHOT_H */

@@ -232,8 +232,10 @@ CREATE TABLE webhook_outbox.command (
   due_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
   origin      text NOT NULL DEFAULT 'redelivery' CHECK (origin IN ('redelivery', 'replay')),
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  event_xid   xid8 NOT NULL DEFAULT '0',
   CHECK (kind = 'cancel' OR endpoint_id IS NOT NULL)
 );
+CREATE INDEX command_event ON webhook_outbox.command (event_xid, event_id, command_id);
 COMMENT ON TABLE webhook_outbox.command IS 'what SQL functions asked of the dispatcher and it has not done yet';
 COMMENT ON COLUMN webhook_outbox.command.command_id IS 'number of the command';
 COMMENT ON COLUMN webhook_outbox.command.kind IS 'send, cancel, or retry (what waits for a retry, earlier)';
@@ -242,6 +244,7 @@ COMMENT ON COLUMN webhook_outbox.command.endpoint_id IS 'to which endpoint; NULL
 COMMENT ON COLUMN webhook_outbox.command.due_at IS 'send, retry: not before then';
 COMMENT ON COLUMN webhook_outbox.command.origin IS 'send: redelivery or replay';
 COMMENT ON COLUMN webhook_outbox.command.created_at IS 'when it was asked';
+COMMENT ON COLUMN webhook_outbox.command.event_xid IS 'send, cancel: transaction of the event, which the dispatcher has to have read before';
 
 CREATE TABLE webhook_outbox.endpoint_change (
   change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -54,6 +54,15 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.notice_paused(webhook_outbox.endpoint, text) IS
   'says that an endpoint is paused or disabled, if it is, and so what is to be sent to it waits';
 
+-- An event that a dump or logical replication brought a second time has xid 0 there.
+
+CREATE FUNCTION webhook_outbox.event_xid(event_id uuid) RETURNS xid8
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT e.xid FROM webhook_outbox.event e WHERE e.id = event_xid.event_id ORDER BY e.xid DESC LIMIT 1;
+END;
+COMMENT ON FUNCTION webhook_outbox.event_xid(uuid) IS 'the transaction of an event, as a command about it needs to know';
+
 CREATE FUNCTION webhook_outbox.redeliver(event_id uuid, endpoint text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -82,7 +91,8 @@ BEGIN
         HINT = format('SELECT webhook_outbox.explain_event(%L) says what it waits for.', redeliver.event_id);
     END IF;
   END IF;
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('send', redeliver.event_id, v_endpoint_id);
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, event_xid)
+    VALUES ('send', redeliver.event_id, v_endpoint_id, webhook_outbox.event_xid(redeliver.event_id));
   PERFORM webhook_outbox.note_action('redeliver', v_endpoint_id, redeliver.endpoint, redeliver.event_id, 1);
   PERFORM webhook_outbox.request_wakeup('commands');
   PERFORM webhook_outbox.notice_paused(v_endpoint, 'the delivery waits');
@@ -134,9 +144,10 @@ BEGIN
                     AND (redeliver_dead_letters.tier IS NULL OR p.tier = redeliver_dead_letters.tier))
       AND EXISTS (SELECT FROM webhook_outbox.event e WHERE e.id = l.event_id)
     RETURNING l.event_id, l.endpoint_id)
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at)
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at, event_xid)
     SELECT 'send', s.event_id, s.endpoint_id,
-           v_now + coalesce((row_number() OVER w - 1) / max_per_second, 0) * interval '1 second'
+           v_now + coalesce((row_number() OVER w - 1) / max_per_second, 0) * interval '1 second',
+           (SELECT e.xid FROM webhook_outbox.event e WHERE e.id = s.event_id ORDER BY e.xid DESC LIMIT 1)
     FROM sent s WINDOW w AS (ORDER BY s.event_id, s.endpoint_id)
     ORDER BY s.event_id, s.endpoint_id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
@@ -309,7 +320,7 @@ BEGIN
   v_from := webhook_outbox.first_id_of(since - interval '1 second');
 
   WITH wanted AS MATERIALIZED (
-    SELECT DISTINCT e.id FROM webhook_outbox.event e
+    SELECT DISTINCT ON (e.id) e.id, e.xid FROM webhook_outbox.event e
     WHERE e.id >= v_from AND e.created_at >= since AND e.created_at < coalesce(until, 'infinity')
       AND e.endpoint_id IS NULL
       AND (v_endpoint.tenant IS NULL OR e.tenant = v_endpoint.tenant)
@@ -318,13 +329,14 @@ BEGIN
       AND NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id
                         AND d.endpoint_id = v_endpoint.endpoint_id AND d.state <> 'cancelled')
       AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id
-                        AND c.endpoint_id = v_endpoint.endpoint_id AND c.kind = 'send')),
+                        AND c.endpoint_id = v_endpoint.endpoint_id AND c.kind = 'send')
+    ORDER BY e.id, e.xid DESC),
   revived AS (
     DELETE FROM webhook_outbox.dead_letter l USING wanted w
     WHERE l.event_id = w.id AND l.endpoint_id = v_endpoint.endpoint_id)
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, due_at)
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, due_at, event_xid)
     SELECT 'send', w.id, v_endpoint.endpoint_id, 'replay',
-           v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second'
+           v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second', w.xid
     FROM wanted w WINDOW o AS (ORDER BY w.id) ORDER BY w.id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   PERFORM webhook_outbox.note_action('replay', v_endpoint.endpoint_id, v_endpoint.name, NULL, v_count);
@@ -355,7 +367,8 @@ BEGIN
   WHERE d.event_id = cancel.event_id AND d.state IN ('pending', 'retrying')
     AND (v_endpoint_id IS NULL OR d.endpoint_id = v_endpoint_id);
   IF v_count > 0 THEN
-    INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id) VALUES ('cancel', cancel.event_id, v_endpoint_id);
+    INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, event_xid)
+      VALUES ('cancel', cancel.event_id, v_endpoint_id, webhook_outbox.event_xid(cancel.event_id));
     PERFORM webhook_outbox.note_action('cancel', v_endpoint_id, cancel.endpoint, cancel.event_id, v_count);
     PERFORM webhook_outbox.request_wakeup('commands');
   END IF;

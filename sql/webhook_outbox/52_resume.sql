@@ -41,6 +41,10 @@ BEGIN
       AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id AND c.endpoint_id = p.endpoint_id);
   GET DIAGNOSTICS v_count = ROW_COUNT;
 
+  -- A dump brings commands with the xids of another cluster.
+  UPDATE webhook_outbox.command c SET event_xid = coalesce(webhook_outbox.event_xid(c.event_id), '0')
+  WHERE c.event_xid <> '0';
+
   -- A dump brings its claim besides the one that was here, and attempts that are in its rollups. Where the files were
   -- copied, what is not in a rollup is still what open_rollup says.
   IF (SELECT count(*) > 1 FROM webhook_outbox.claim) THEN
