@@ -119,17 +119,19 @@ wo_flight_end(uint32 slot, uint32 generation)
 	return delivery;
 }
 
-/* Finds some work that a sender has, and its slot; NULL: it has none. */
+/*
+ * Finds the next work that a sender has, from *slot on, which is moved there;
+ * NULL: it has no more.
+ */
 WoFlight *
 wo_flight_of_sender(int sender, uint32 *slot)
 {
-	for (int i = 0; i < n_allocated; i++)
+	for (; *slot < n_allocated; (*slot)++)
 	{
-		if (flights[i].delivery != NULL && flights[i].sender == sender)
-		{
-			*slot = i;
-			return &flights[i];
-		}
+		WoFlight   *flight = &flights[*slot];
+
+		if (flight->delivery != NULL && flight->sender == sender)
+			return flight;
 	}
 	return NULL;
 }

@@ -226,7 +226,7 @@ account_for_dead(WoDispatcher *d)
 	while ((sender = wo_senders_next_dead()) >= 0)
 	{
 		WoFlight   *flight;
-		uint32		slot;
+		uint32		slot = 0;
 
 		while ((flight = wo_flight_of_sender(sender, &slot)) != NULL)
 		{
