@@ -115,8 +115,11 @@ explain_missing(ErrorData *error, MemoryContext caller)
 		name = renamed_schema(caller);
 		if (name != NULL)
 		{
-			error->message = psprintf("schema \"%s\" was renamed to %s",
-									  WO_EXTENSION, name);
+			char	   *message = psprintf("schema \"%s\" was renamed to %s",
+										   WO_EXTENSION, name);
+
+			pfree(error->message);
+			error->message = message;
 			error->hint = psprintf("Run ALTER SCHEMA %s RENAME TO %s: nothing is lost, and delivery goes on at once.",
 								   name, WO_EXTENSION);
 		}
@@ -278,6 +281,46 @@ describe_locks(void)
 		return describe_lock(lock, get_rel_name(lock->locktag.locktag_field2),
 							 IN_THE_WAY);
 	return pstrdup("waiting for a lock that another session holds");
+}
+
+/* Whose process holds this lock?  0: a prepared transaction; -1: nobody. */
+static int
+find_holder(LockTagType type, uint32 field1, uint32 field2)
+{
+	const LockData *locks = GetLockStatusData();
+
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+
+		if (lock->locktag.locktag_type == type &&
+			lock->locktag.locktag_field1 == field1 &&
+			lock->locktag.locktag_field2 == field2 &&
+			lock->holdMask != 0 && lock->pid != MyProcPid)
+			return lock->pid;
+	}
+	return -1;
+}
+
+/* Whose transaction is this?  Likewise. */
+int
+wo_obstacle_owner_of(TransactionId xid)
+{
+	return find_holder(LOCKTAG_TRANSACTION, xid, 0);
+}
+
+/* Who uses this table of ours, if only to read it?  Likewise. */
+int
+wo_obstacle_user_of(const char *table)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			relid;
+
+	StartTransactionCommand();
+	relid = get_relname_relid(table, get_namespace_oid(WO_EXTENSION, true));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return find_holder(LOCKTAG_RELATION, MyDatabaseId, relid);
 }
 
 /*

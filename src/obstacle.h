@@ -22,5 +22,7 @@ extern WoErrorKind wo_obstacle_kind(int sqlstate);
 extern ErrorData *wo_obstacle_roll_back(MemoryContext caller);
 extern ErrorData *wo_obstacle_take(MemoryContext caller);
 extern char *wo_obstacle_describe(const ErrorData *error);
+extern int	wo_obstacle_owner_of(TransactionId xid);
+extern int	wo_obstacle_user_of(const char *table);
 
 #endif							/* WO_OBSTACLE_H */

@@ -425,7 +425,7 @@ try_empty(Ring *ring, int slot)
  */
 static void
 empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
-			 const char **problem)
+			 WoRingProblem *problem)
 {
 	int			slot = (ring->current + 1) % WO_RING_LEAVES;
 
@@ -435,14 +435,20 @@ empty_oldest(Ring *ring, TimestampTz now, int64 retention_us,
 		now - ring->leaves[slot].closed_at < retention_us)
 		return;
 	if (ring == &event_ring && !is_leaf_settled(&ring->leaves[slot]))
-		*problem = "the oldest leaf of the event ring is past retention but not settled";
+	{
+		problem->text = "the oldest leaf of the event ring is past retention but not settled";
+		problem->fence = ring->leaves[slot].fence;
+	}
 	else if (!try_empty(ring, slot))
-		*problem = "the oldest leaf of a ring is locked by another session";
+	{
+		problem->text = "the oldest leaf of a ring is locked by another session";
+		snprintf(problem->leaf, NAMEDATALEN, "%s_%d", ring->name, slot);
+	}
 }
 
 static void
 maintain(Ring *ring, WoDatabase *database, TimestampTz now, int retention_s,
-		 const char **problem)
+		 WoRingProblem *problem)
 {
 	int64		retention_us = retention_s * USECS_PER_SEC;
 	RingLeaf   *current = &ring->leaves[ring->current];
@@ -453,20 +459,16 @@ maintain(Ring *ring, WoDatabase *database, TimestampTz now, int retention_s,
 		return;
 	if (ring->leaves[next].turn == 0)
 		turn_ring(ring, database, now);
-	else if (*problem == NULL)
-		*problem = "no leaf of the ring is empty: writing goes on in the current one";
+	else if (problem->text == NULL)
+		problem->text = "no leaf of the ring is empty: writing goes on in the current one";
 }
 
-/*
- * Empties and turns what is due.  *problem says what is in the way, or is
- * NULL.  Returns whether a ring was looked at in vain.
- */
-bool
-wo_ring_maintain(WoDatabase *database, TimestampTz now, const char **problem)
+/* Empties and turns what is due.  *problem says what is in the way. */
+void
+wo_ring_maintain(WoDatabase *database, TimestampTz now, WoRingProblem *problem)
 {
-	*problem = NULL;
+	memset(problem, 0, sizeof(WoRingProblem));
 	maintain(&event_ring, database, now, wo_event_retention, problem);
 	fence_closed_leaves();
 	maintain(&attempt_ring, database, now, wo_attempt_retention, problem);
-	return *problem != NULL;
 }

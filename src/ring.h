@@ -24,6 +24,14 @@ typedef struct WoLeaf
 	uint64		fence;			/* no xid from this on writes; 0: current */
 } WoLeaf;
 
+/* What keeps a ring from turning, or its oldest leaf from being emptied. */
+typedef struct WoRingProblem
+{
+	const char *text;			/* NULL: nothing does */
+	char		leaf[NAMEDATALEN];	/* that somebody has locked, or "" */
+	uint64		fence;			/* a transaction below it may be open, or 0 */
+} WoRingProblem;
+
 extern int	wo_ring_current_event_slot(void);
 
 /* The rest is the dispatcher's. */
@@ -31,7 +39,7 @@ extern void wo_ring_load(WoDatabase *database);
 extern const WoLeaf *wo_ring_event_leaves(int *n);
 extern int	wo_ring_attempt_slot(void);
 extern int64 wo_ring_attempt_turn(void);
-extern bool wo_ring_maintain(WoDatabase *database, TimestampTz now,
-							 const char **problem);
+extern void wo_ring_maintain(WoDatabase *database, TimestampTz now,
+							 WoRingProblem *problem);
 
 #endif							/* WO_RING_H */

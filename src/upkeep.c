@@ -28,14 +28,43 @@
 /* A ring that cannot turn is reported when that has lasted so long. */
 #define PROBLEM_LASTS_US	(5 * USECS_PER_MINUTE)
 
+/* Says who is in the way, if that is a session or a prepared transaction. */
+static char *
+describe_problem(const WoDispatcher *d, const WoRingProblem *problem, int *pid)
+{
+	const WoSnapshot *seen = d->reader->seen;
+	const char *what = NULL;
+
+	*pid = -1;
+	if (problem->leaf[0] != '\0')
+	{
+		*pid = wo_obstacle_user_of(problem->leaf);
+		what = psprintf("a lock on %s", problem->leaf);
+	}
+	else if (seen->n_xids > 0 && seen->xids[0] < problem->fence)
+	{
+		*pid = wo_obstacle_owner_of((TransactionId) seen->xids[0]);
+		what = psprintf("transaction " UINT64_FORMAT " open, which is older",
+						seen->xids[0]);
+	}
+	if (*pid < 0)
+		return pstrdup(problem->text);
+	if (*pid == 0)
+		return psprintf("%s: a prepared transaction holds %s", problem->text,
+						what);
+	return psprintf("%s: process %d holds %s", problem->text, *pid, what);
+}
+
 /* Says what keeps a ring from turning, once it has lasted. */
 static void
-report_problem(WoDispatcher *d, const char *problem)
+report_problem(WoDispatcher *d, const WoRingProblem *problem)
 {
 	static TimestampTz since = 0;
 	static const char *reported = NULL;
+	char	   *text;
+	int			pid;
 
-	if (problem == NULL)
+	if (problem->text == NULL)
 	{
 		since = 0;
 		reported = NULL;
@@ -43,12 +72,16 @@ report_problem(WoDispatcher *d, const char *problem)
 	}
 	if (since == 0)
 		since = d->now;
-	if (d->now - since < PROBLEM_LASTS_US || problem == reported)
+	if (d->now - since < PROBLEM_LASTS_US || problem->text == reported)
 		return;
-	reported = problem;
+	reported = problem->text;
+	text = describe_problem(d, problem, &pid);
 	ereport(LOG,
-			(errmsg("webhook_outbox keeps events longer: %s", problem)));
-	wo_registry_set_error(d->database, problem);
+			(errmsg("webhook_outbox keeps events longer: %s", text),
+			 pid > 0 ? errhint("Let it end its transaction, or end it: SELECT pg_terminate_backend(%d).",
+							   pid) : 0,
+			 pid == 0 ? errhint("End it with COMMIT PREPARED or ROLLBACK PREPARED: pg_prepared_xacts lists it.") : 0));
+	wo_registry_set_error(d->database, text);
 }
 
 /* An operation_id is remembered for as long as its event may be sent again. */
@@ -93,13 +126,14 @@ forget_operations(WoDispatcher *d)
 static void
 keep_house(WoDispatcher *d)
 {
-	const char *problem;
+	WoRingProblem problem;
 
 	d->next_maintenance_at = d->now + MAINTENANCE_US;
+	wo_ring_maintain(d->database, d->now, &problem);
 	/* Emptying waits for the cursor on disk: see that it goes there. */
-	if (wo_ring_maintain(d->database, d->now, &problem))
+	if (problem.text != NULL)
 		d->reader->is_moved = true;
-	report_problem(d, problem);
+	report_problem(d, &problem);
 }
 
 /* Keeps house if it is time.  What keeps it waiting keeps nothing else so. */
