@@ -329,7 +329,7 @@ sub write_typedefs
 	# the system's, which the headers above use
 	$names .= join "\n", qw(bool size_t ssize_t time_t pid_t FILE int8_t int16_t
 	  int32_t int64_t uint8_t uint16_t uint32_t uint64_t socklen_t sigset_t
-	  CURL CURLM CURLSH EVP_PKEY EVP_CIPHER_CTX EVP_MD_CTX EVP_MAC EVP_MAC_CTX va_list
+	  CURL CURLM CURLSH SSL SSL_CTX EVP_PKEY EVP_CIPHER_CTX EVP_MD_CTX EVP_MAC EVP_MAC_CTX va_list
 	  sockaddr in_addr in6_addr), '';
 	open my $fh, '>', $file or die "$file: $!";
 	print $fh $names;

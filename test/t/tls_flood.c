@@ -11,6 +11,10 @@
  *	  tickets		tickets for later sessions, likewise
  *	  some_tickets	some of them, and then an answer
  *	  handshakes	wishes for a new handshake (TLS 1.2)
+ *	  own_group		an answer, to who computes with numbers that it chooses, as
+ *					long as it likes (finite field Diffie-Hellman, TLS 1.2)
+ *	  long_group	an answer, to who computes with the longest of the groups
+ *					that TLS 1.3 has
  * hostile.pl cannot: what Perl knows of OpenSSL has no functions for it.
  */
 #include <netinet/in.h>
@@ -54,14 +58,21 @@ send_message(SSL *ssl, const char *kind)
 	return rc == 1 && SSL_do_handshake(ssl) == 1;
 }
 
+static bool
+is_one_of(const char *kind, const char *a, const char *b)
+{
+	return strcmp(kind, a) == 0 || strcmp(kind, b) == 0;
+}
+
 static void
 answer(SSL *ssl, const char *kind)
 {
 	static const char fine[] = "HTTP/1.1 200 OK\r\n"
 		"Connection: close\r\nContent-Length: 4\r\n\r\nfine";
-	bool		is_endless = strcmp(kind, "some_tickets") != 0;
+	bool		is_brief = is_one_of(kind, "own_group", "long_group");
+	bool		is_endless = !is_brief && strcmp(kind, "some_tickets") != 0;
 
-	for (int i = 0; is_endless || i < SOME; i++)
+	for (int i = 0; !is_brief && (is_endless || i < SOME); i++)
 	{
 		if (!send_message(ssl, kind))
 			return;
@@ -77,8 +88,13 @@ serve(int fd, const char *kind)
 	char		request[65536];
 
 	alarm(LIFE_S);
-	if (strcmp(kind, "handshakes") == 0)
+	if (is_one_of(kind, "handshakes", "own_group"))
 		SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
+	if (strcmp(kind, "own_group") == 0)
+		check(SSL_set_cipher_list(ssl, "kDHE") &&
+			  SSL_set_dh_auto(ssl, 1), kind);
+	if (strcmp(kind, "long_group") == 0)
+		check(SSL_set1_groups_list(ssl, "ffdhe8192"), kind);
 	SSL_set_fd(ssl, fd);
 	/* the request is short, and came in one piece */
 	if (SSL_accept(ssl) == 1 && SSL_read(ssl, request, sizeof(request)) > 0)
