@@ -293,6 +293,7 @@ wo_http_take(WoHttp *http, WoHttpTransfer *transfer, CURLcode code)
 {
 	transfer->code = code;
 	curl_multi_remove_handle(http->multi, transfer->easy);
+	wo_http_poll_end_unclean(transfer);
 	/* what needs no look-up any more has said so */
 	wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
 	wo_http_share_forget_resent(transfer);

@@ -5,8 +5,8 @@
  *
  * Layer 2, part of http.c.  libcurl unregisters a connection's socket when a
  * request is done and registers it again for the next one.  Here it stays
- * registered in between, which saves two system calls a request; a connection
- * that is closed while idle is unregistered when epoll says so.  That takes
+ * registered in between, which saves two system calls a request; one on which
+ * something comes while it is idle is ended when epoll says so.  That takes
  * knowing when a descriptor is really closed, since its number will come
  * again: so connections are opened and closed here.  Descriptors that libcurl
  * opens by itself, for its resolver, are unregistered when it says so.
@@ -302,6 +302,44 @@ run_timers(WoHttp *http)
 	return 1;
 }
 
+/*
+ * Ends a connection that no request uses, if something has come on it: its
+ * end, or more than was asked for.  Some versions of libcurl find it alive as
+ * long as that can be read, and take it for the answer to the next request.
+ * Others see it before they use the connection again, on which there may come
+ * what HTTP/2 has to say.
+ */
+static void
+end_unclean(WoHttp *http, int fd)
+{
+	char		first;
+
+	/* what epoll told of may have been read meanwhile */
+	if (http->has_http2 ||
+		recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
+		return;
+	/* whatever comes from now on resets it */
+	(void) shutdown(fd, SHUT_RDWR);
+	while (recv(fd, NULL, RECEIVE_BUFFER, MSG_TRUNC | MSG_DONTWAIT) > 0)
+		;
+}
+
+/*
+ * See whether more has come with an answer than belongs to it: then the
+ * connection on which it came is of no use.
+ */
+void
+wo_http_poll_end_unclean(WoHttpTransfer *transfer)
+{
+	WoHttp	   *http = transfer->http;
+	int			fd = transfer->fd;
+
+	/* it may be closed by now, or another one's */
+	if (fd >= 0 && http->watches[fd].is_connection &&
+		http->watches[fd].wanted == 0)
+		end_unclean(http, fd);
+}
+
 static void
 act_on(WoHttp *http, const struct epoll_event *event)
 {
@@ -310,9 +348,11 @@ act_on(WoHttp *http, const struct epoll_event *event)
 	WoHttpWatch *watch = &http->watches[fd];
 	int			what = 0;
 
-	/* an idle connection has closed: libcurl sees it before reuse */
+	/* libcurl finds it closed before reuse */
 	if (watch->wanted == 0)
 	{
+		if (watch->is_connection)
+			end_unclean(http, fd);
 		if (watch->registered != 0)
 			(void) register_watch(http, watch, fd);
 		return;

@@ -161,6 +161,7 @@ extern int	wo_http_poll_recheck(void *arg, char *address, char *local_address,
 								 int port, int local_port);
 extern int	wo_http_poll_close(void *arg, curl_socket_t fd);
 extern void wo_http_poll_close_idle(WoHttp *http);
+extern void wo_http_poll_end_unclean(WoHttpTransfer *transfer);
 extern bool wo_http_poll_is_flood(WoHttpTransfer *transfer);
 
 /* http_share.c */
