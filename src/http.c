@@ -230,6 +230,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->has_enough = false;
 	transfer->fd = -1;
 	transfer->n_looks = 0;
+	transfer->n_asked = 0;
 	transfer->was_dialled = false;
 	transfer->was_connected = false;
 	transfer->was_started = false;

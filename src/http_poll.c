@@ -270,6 +270,13 @@ wo_http_poll_is_flood(WoHttpTransfer *transfer)
 	struct tcp_info info;
 	socklen_t	len = sizeof(info);
 
+	/*
+	 * What a proxy answers before it connects libcurl reads a byte at a time,
+	 * and looks at each, without a pause as long as there are more.
+	 */
+	if (transfer->is_tunnelled && !transfer->was_sent &&
+		++transfer->n_asked > WO_HTTP_MAX_ASKED)
+		return true;
 	if (transfer->fd < 0 || ++transfer->n_looks < LOOKS_BEFORE_COUNT)
 		return false;
 	memset(&info, 0, sizeof(info));

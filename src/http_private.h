@@ -23,6 +23,9 @@
 #define WO_HTTP_MAX_WIRE	(512 * 1024)	/* of all that comes, what frames
 											 * it too; likewise */
 
+#define WO_HTTP_MAX_ASKED	(16 * 1024) /* bytes of a proxy's answer when it
+										 * is to connect; more fails */
+
 /* What epoll knows of a descriptor, and what libcurl wants of it. */
 typedef struct WoHttpWatch
 {
@@ -128,6 +131,7 @@ typedef struct WoHttpTransfer
 	bool		has_enough;		/* likewise, but for what follows the head */
 	int			fd;				/* of its own connection; -1: has none */
 	int			n_looks;		/* of libcurl's at it */
+	int			n_asked;		/* the same, before a proxy has connected */
 	uint64		n_before;		/* bytes received on fd when counting began */
 	bool		was_dialled;	/* netguard permitted an address */
 	bool		was_connected;	/* by TCP, when TLS was to follow */
@@ -138,7 +142,8 @@ typedef struct WoHttpTransfer
 	int64		connection;		/* libcurl's number of it; -1: unknown */
 	int			overdue_ms;		/* ended here, after so long; 0: by libcurl */
 	bool		is_http;		/* what is dialled gets plain http */
-	bool		is_proxied;		/* what is dialled is a proxy */
+	bool		is_proxied;		/* what is dialled is a proxy ... */
+	bool		is_tunnelled;	/* ... that connects, and sees nothing more */
 	WoNetVerdict verdict;		/* why an address was refused, if one was */
 
 	/* how it ended */

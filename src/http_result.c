@@ -248,6 +248,8 @@ find_abuse(const WoHttpTransfer *transfer)
 {
 	long		n_sent = 0;
 
+	if (transfer->n_asked > WO_HTTP_MAX_ASKED)
+		return "answer of the proxy is longer than 16 kB";
 	if (transfer->is_flood)
 		return "answer takes more than 512 kB with all that frames it";
 	if (transfer->n_head > WO_HTTP_MAX_HEAD)

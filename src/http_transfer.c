@@ -126,11 +126,13 @@ wo_http_transfer_judge(WoHttpTransfer *transfer)
 {
 	WoHttp	   *http = transfer->http;
 	WoHttpTarget *target = transfer->target;
+	bool		is_plain;
 
 	transfer->verdict = WO_NET_PERMITTED;
 	transfer->is_proxied = proxy_of(http, target)[0] != '\0';
-	transfer->is_http = !transfer->is_proxied &&
-		pg_strncasecmp(target->url, "http:", 5) == 0;
+	is_plain = pg_strncasecmp(target->url, "http:", 5) == 0;
+	transfer->is_tunnelled = transfer->is_proxied && !is_plain;
+	transfer->is_http = !transfer->is_proxied && is_plain;
 	if (!transfer->is_proxied)
 		return;
 	if (target->judged_setup != http->setup)

@@ -67,6 +67,13 @@ my %expect = (
 	'forbidden' => [ "https://forbidden.test:$tls_port/", undef,
 		'^connect_error, proxy answered HTTP 403$',
 		"CONNECT forbidden.test:$tls_port" ],
+	# to read either to its end would stop all others meanwhile
+	'endless' => [ "https://endless.test:$tls_port/", undef,
+		'^protocol_error, answer of the proxy is longer than 16 kB$',
+		"CONNECT endless.test:$tls_port" ],
+	'talkative' => [ "https://talkative.test:$tls_port/", undef,
+		'^protocol_error, answer of the proxy is longer than 16 kB$',
+		"CONNECT talkative.test:$tls_port" ],
 	'by http' => [ "http://receiver.test:$port/plain", undef,
 		'^blocked, not permitted: plain http$' ],
 	'private' => [ 'https://10.0.0.1/', undef,

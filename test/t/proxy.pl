@@ -6,8 +6,10 @@
 #
 # Prints "listening on PORT", and ends with its standard input. Tunnels
 # (CONNECT) and forwards (POST http://...) to 127.0.0.1 and the port that is
-# asked for, whatever the host, but for forbidden.test, which gets a 403. Logs
-# the head of each request before acting on it, as one line with \n for ends.
+# asked for, whatever the host, but for forbidden.test, which gets a 403, and for
+# endless.test and talkative.test, which get an answer whose body or head does not
+# end. Logs the head of each request before acting on it, as one line with \n for
+# ends.
 
 use strict;
 use warnings FATAL => 'all';
@@ -47,6 +49,16 @@ sub relay
 	return;
 }
 
+# Answers until nobody listens any more.
+sub drone
+{
+	my ($client, $head, $more) = @_;
+
+	syswrite $client, $head;
+	1 while syswrite $client, $more;
+	return;
+}
+
 sub serve
 {
 	my ($client) = @_;
@@ -63,6 +75,12 @@ sub serve
 	  or return print $client "HTTP/1.1 400 No\r\n\r\n";
 	return print $client "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
 	  if $host eq 'forbidden.test';
+	return drone($client,
+		"HTTP/1.1 407 No\r\nContent-Length: 10737418240\r\n\r\n",
+		'x' x 65536)
+	  if $host eq 'endless.test';
+	return drone($client, "HTTP/1.1 200 Yes\r\n", "X-More: x\r\n" x 1000)
+	  if $host eq 'talkative.test';
 	my $server = IO::Socket::INET->new(
 		PeerAddr => '127.0.0.1',
 		PeerPort => $port)
