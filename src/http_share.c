@@ -122,6 +122,16 @@ wo_http_share_give_up(WoHttpTransfer *transfer)
 void
 wo_http_share_note_use(WoHttpTransfer *transfer)
 {
+	/*
+	 * Should a receiver over HTTP/1.1 close its connection instead of giving
+	 * an answer, then the next one has not been used before, so that there is
+	 * none after it.  Of all that are kept it would get a request five times.
+	 */
+	if (!wo_http_share_is_possible(transfer) && !transfer->set_fresh)
+	{
+		curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+		transfer->set_fresh = true;
+	}
 	transfer->connection = wo_http_share_number(transfer->easy);
 	wo_http_share_note_resent(transfer);
 	transfer->was_sent = true;

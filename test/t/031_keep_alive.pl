@@ -7,7 +7,8 @@ use WebhookOutbox;
 
 my $receiver = start_receiver();
 my $node = start_node();
-create_endpoint($node, $receiver, 'narrow', '/delay/5', max_in_flight => 3);
+create_endpoint($node, $receiver, 'narrow', '/delay/5', max_in_flight => 3,
+	event_types => "'{order.*}'");
 publish_many($node, 'order.created', 300);
 $receiver->wait_for('/delay/5', 300, 'all events arrive');
 is($receiver->stats('/delay/5')->{max_in_flight},
@@ -35,5 +36,24 @@ publish($node, 'long') for 1 .. 5;
 all_delivered($node, 'answers of 1 MB each are in order');
 %conns = map { $_->{conn} => 1 } $receiver->requests('/big/1000000');
 is(scalar keys %conns, 5, 'each over a connection of its own');
+
+# closing a connection that was used before may be no answer: it is sent again,
+# but not on all others that are kept
+create_endpoint($node, $receiver, 'kept', '/delay/100/kept',
+	event_types => "'{kept}'", max_in_flight => 6, retry_schedule => "'{1h}'");
+$node->safe_psql(
+	'postgres', q(
+	INSERT INTO webhook_outbox.event (type, payload)
+	SELECT 'kept', to_json(n) FROM generate_series(1, 6) n));
+all_delivered($node, 'six connections are kept');
+$receiver->script('/delay/100/kept', { act => 'drop' });
+my $id = publish($node, 'kept');
+wait_for_sql(
+	$node, qq(
+	SELECT outcome = 'protocol_error' FROM webhook_outbox.attempt
+	  JOIN webhook_outbox.endpoint USING (endpoint_id)
+	WHERE event_id = '$id' AND name = 'kept'), 'an event gets no answer');
+is(scalar(grep { $_->{id} eq $id } $receiver->requests('/delay/100/kept')),
+	2, 'it was sent on one of them, and on a new one');
 
 finish($node, $receiver);
