@@ -48,6 +48,7 @@
 #define BEAT_INTERVAL_MS	1000	/* between two signs of life */
 #define LONG_ROUND_MS		50	/* meanwhile nobody else has his turn */
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
+#define FLUSH_AFTER_US		1000	/* though there are fewer */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
 #define RECKON_INTERVAL_US	(5 * USECS_PER_SEC) /* looks at limits */
 #define ORDERS_PER_ROUND	32	/* then sockets get a turn */
@@ -83,7 +84,8 @@ typedef struct Sender
 	int64		reckoned_at;	/* when that was found (monotonic) */
 	int			n_waiting;		/* orders that wait at their targets */
 	bool		is_stopping;	/* takes no more orders */
-	int			n_unflushed;	/* results queued since the last flush */
+	int			n_unflushed;	/* results queued since the last flush ... */
+	int64		unflushed_at;	/* ... the first of them then (monotonic) */
 	bool		is_clogged;		/* the dispatcher does not fetch results */
 } Sender;
 
@@ -492,14 +494,21 @@ work(Sender *sender)
 	n += wo_http_step(sender->http);
 	if (wo_http_n_in_flight(sender->http) > 0)
 		WO_FAULT("mid_send");
+	if (sender->n_unflushed == 0)
+		sender->unflushed_at = sender->round_at;
 	n_ended = report_finished(sender);
 	sender->n_unflushed += n_ended;
 	if (n_ended == ENDS_PER_ROUND)
 		n++;					/* there may be more */
 
-	/* Each flush may wake the dispatcher: gather some results, if busy. */
+	/*
+	 * Each flush may wake the dispatcher: gather some results, if busy.  But
+	 * not for long: until it knows of them, the next events to these
+	 * endpoints may have to wait, and those that keep us busy may be others.
+	 */
 	if (n == 0 || sender->is_clogged || sender->n_unflushed >=
-		wo_http_n_in_flight(sender->http) / FLUSH_SHARE)
+		wo_http_n_in_flight(sender->http) / FLUSH_SHARE ||
+		sender->round_at - sender->unflushed_at > FLUSH_AFTER_US)
 	{
 		flush(sender);
 		sender->n_unflushed = 0;
