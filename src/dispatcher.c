@@ -295,7 +295,7 @@ take_in(WoDispatcher *d)
 		wo_intake_events(d);
 	if (d->wants & WO_WANT_COMMANDS)
 		wo_obey_commands(d);
-	wo_intake_due(d);
+	wo_due_load(d);
 	wo_intake_relieve(d);
 }
 

@@ -3,7 +3,7 @@
  * dispatcher.h
  *	  What the parts of the dispatcher share.
  *
- * Layer 4.  dispatcher.c has the loop, intake.c and obey.c what comes in,
+ * Layer 4.  dispatcher.c has the loop, intake.c, due.c and obey.c what comes in,
  * admission.c what goes out, settle.c what came back, status.c what is shown.
  *
  *-------------------------------------------------------------------------
@@ -50,11 +50,13 @@ typedef struct WoDispatcher
 
 /* intake.c */
 extern void wo_intake_events(WoDispatcher *d);
-extern void wo_intake_due(WoDispatcher *d);
 extern void wo_intake_endpoints(WoDispatcher *d, uint64 window);
 extern void wo_intake_follow_changes(WoDispatcher *d);
 extern bool wo_intake_has_room(WoDispatcher *d);
 extern void wo_intake_relieve(WoDispatcher *d);
+
+/* due.c */
+extern void wo_due_load(WoDispatcher *d);
 
 /* obey.c */
 extern void wo_obey_commands(WoDispatcher *d);
