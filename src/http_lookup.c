@@ -92,6 +92,9 @@ wo_http_lookup_start(void *resolver, void *reserved, void *arg)
 	WoHttpTransfer *transfer = arg;
 	WoHttp	   *http = transfer->http;
 
+	/* libcurl asks before it looks what kind of a host that is */
+	if (!transfer->is_proxied && !transfer->target->has_name)
+		return 0;
 	transfer->was_asked = true;
 	/* put off before, and now resumed */
 	if (transfer->target->looking_up == transfer)
@@ -106,13 +109,16 @@ wo_http_lookup_start(void *resolver, void *reserved, void *arg)
 }
 
 /*
- * Note that a request needs no look-up any more.
+ * Note that a request needs no look-up any more.  One that was found may have
+ * had none: it goes out on a connection that is kept.
  */
 void
 wo_http_lookup_end(WoHttpTransfer *transfer, WoHttpLookup how)
 {
 	WoHttpTarget *target = transfer->target;
 
+	if (how == WO_LOOKUP_FOUND)
+		target->last_lookup = how;
 	if (target->looking_up != transfer)
 		return;
 	target->looking_up = NULL;

@@ -83,6 +83,7 @@ struct WoHttpTarget
 	int			judged_setup;	/* http->setup when that was found */
 	int			timeout_ms;
 	bool		is_http2;
+	bool		has_name;		/* its host is to be looked up */
 	bool		is_dropped;		/* freed with its last transfer */
 	int			n_transfers;
 	int			given_up_fd;	/* of the connection given up last ... */

@@ -41,6 +41,7 @@ wo_http_add_target(WoHttp *http, const WoTarget *source)
 	target->given_up = -1;
 	target->timeout_ms = source->timeout_ms;
 	target->is_http2 = source->is_http2;
+	target->has_name = wo_url_has_name(source->url);
 	dlist_init(&target->idle);
 	return target;
 }
@@ -274,7 +275,7 @@ on_progress(void *arg, curl_off_t n_expected, curl_off_t n_received,
 	return transfer->is_flood;
 }
 
-static int	(*default_permit) (const SSL *ssl, const SSL_CTX *context, int op,
+static int	(*default_permit) (const SSL * ssl, const SSL_CTX * context, int op,
 							   int bits, int nid, void *other, void *arg);
 
 /*
@@ -283,7 +284,7 @@ static int	(*default_permit) (const SSL *ssl, const SSL_CTX *context, int op,
  * (measured), and meanwhile nobody else has his turn.
  */
 static int
-permit(const SSL *ssl, const SSL_CTX *context, int op, int bits, int nid,
+permit(const SSL * ssl, const SSL_CTX * context, int op, int bits, int nid,
 	   void *other, void *arg)
 {
 	int			type = op & SSL_SECOP_OTHER_TYPE;

@@ -340,3 +340,26 @@ wo_url_host(const char *url)
 		return psprintf("%s:%s", host, port);
 	return host;
 }
+
+/*
+ * Is the host a name, which is to be looked up?  Otherwise it is an address.
+ */
+bool
+wo_url_has_name(const char *url)
+{
+	CURLU	   *parsed = curl_url();
+	bool		has_name = true;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+	char	   *host;
+
+	if (parsed != NULL &&
+		curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
+	{
+		host = get_part(parsed, CURLUPART_HOST, 0);
+		has_name = host == NULL ||
+			!(read_v4(host, &v4) || read_v6(host, &v6));
+	}
+	curl_url_cleanup(parsed);
+	return has_name;
+}

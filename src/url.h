@@ -19,5 +19,6 @@ extern WoNetVerdict wo_url_judge(const WoNetguard *guard, const char *url,
 								 bool is_proxied);
 extern char *wo_url_shown(const char *url);
 extern char *wo_url_host(const char *url);
+extern bool wo_url_has_name(const char *url);
 
 #endif							/* WO_URL_H */

@@ -13,7 +13,7 @@ BEGIN { enter_network(); }
 my $receiver = start_receiver();
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $hostile = start_hostile('plain', "plain\@127.0.0.1:$port",
-	"full\@[::1]:$port");
+	"full\@[::1]:$port", "plain\@127.0.0.3:$port");
 my $node = start_node(conf => 'log_min_messages = debug1');
 
 sub url_of
@@ -122,6 +122,40 @@ is( sql_value(
 		JOIN webhook_outbox.endpoint USING (endpoint_id)
 		WHERE name = 'well' AND outcome <> 'delivered')),
 	'0', 'all at the first attempt');
+
+# ---- an address is no name: it does not wait behind those
+
+wait_until(sub { sender_status($node, 'Threads') == 1 }, 'no thread is left');
+$node->safe_psql(
+	'postgres', qq(
+	SELECT webhook_outbox.create_endpoint('unknown' || n,
+	  format('http://m%s.dead.test/', n), event_types => '{unknown}',
+	  timeout => '5 s', retry_schedule => '{1h}')
+	FROM generate_series(1, $MAX_LOOKUPS) n));
+add_hostile($node, 'address', "http://127.0.0.3:$port/ok", event_types => "'{address}'");
+publish($node, 'unknown');
+wait_until(sub { sender_status($node, 'Threads') > $MAX_LOOKUPS / 2 },
+	'names that were never looked up take up the threads');
+publish($node, 'address');
+wait_for_sql(
+	$node, q(
+	SELECT count(*) = 1 FROM webhook_outbox.attempt
+	  JOIN webhook_outbox.endpoint USING (endpoint_id)
+	WHERE name = 'address' AND outcome = 'delivered'), 'an event goes to an address');
+wait_for_sql(
+	$node, qq(
+	SELECT count(*) = $MAX_LOOKUPS FROM webhook_outbox.attempt
+	  JOIN webhook_outbox.endpoint USING (endpoint_id)
+	WHERE name ~ '^unknown'), 'the names have had their time');
+is( sql_value(
+		$node, q(
+		SELECT bool_and(name ~ '^unknown' OR ends_at < first_at) FROM (
+		  SELECT name, started_at + total_ms * interval '1 ms' AS ends_at,
+		    min(started_at + total_ms * interval '1 ms') FILTER (WHERE name ~ '^unknown')
+		      OVER () AS first_at
+		  FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint USING (endpoint_id)
+		  WHERE name ~ '^unknown' OR name = 'address') a)),
+	't', 'before any of them was given up');
 wait_until(sub { sender_status($node, 'Threads') == 1 },
 	'no thread is left in the end');
 
