@@ -186,6 +186,8 @@ wo_http_poll_open(void *arg, curlsocktype purpose,
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
+	/* whatever had this number, for this request too, is closed */
+	transfer->fd = -1;
 	bound_receive_buffer(fd);
 	memset(watch, 0, sizeof(WoHttpWatch));
 	watch->is_connection = true;

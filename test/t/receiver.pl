@@ -11,6 +11,7 @@
 #   /ok  /status/503  /fail/2 (the first 2 requests of each webhook-id get
 #   500)  /delay/250 (ms)  /retry-after/2  /gone  /redirect  /header/NAME/VALUE
 #   /big/1000000 (bytes of body)  /bytes/00ff (body in hex)  /close
+#   /keep/1 (answers 1 request on a connection, and drops it at the next)
 #   /drop (closes)  /reset (RST)  /halfclose (ends within the body)
 #   /malformed (no HTTP)  /hang (never answers)  /hold (answers when released)
 #   /drip (a byte now and then)  /endless (a body, or with /endless/headers
@@ -99,6 +100,7 @@ my %word_arg = (
 	  sub { $_[0]{headers}{'Retry-After'} = shift @{ $_[1] } },
 	big => sub { $_[0]{size} = shift @{ $_[1] } },
 	bytes => sub { $_[0]{body} = pack 'H*', shift @{ $_[1] } },
+	keep => sub { $_[0]{keep} = shift @{ $_[1] } },
 	header => sub {
 		my $name = shift @{ $_[1] };
 		$_[0]{headers}{$name} = shift @{ $_[1] };
@@ -306,6 +308,9 @@ sub event
 	$c->{is_busy} = 1;
 	$c->{stats} = $s;
 
+	# whoever sent this could not know yet that the connection is to end
+	$rule = { act => 'drop' }
+	  if ++$c->{n_requests} > ($rule->{keep} // $c->{n_requests});
 	my $status = status_of($rule, $s, $seen);
 	if ($status >= 200 && $status < 300)
 	{
