@@ -3,8 +3,9 @@
  * dispatcher.h
  *	  What the parts of the dispatcher share.
  *
- * Layer 4.  dispatcher.c has the loop, intake.c, due.c and obey.c what comes in,
- * admission.c what goes out, settle.c what came back, status.c what is shown.
+ * Layer 4.  dispatcher.c has the loop; intake.c, due.c and obey.c what comes
+ * in, admission.c what goes out, settle.c what came back, status.c what is
+ * shown.
  *
  *-------------------------------------------------------------------------
  */

@@ -275,7 +275,7 @@ on_progress(void *arg, curl_off_t n_expected, curl_off_t n_received,
 	return transfer->is_flood;
 }
 
-static int	(*default_permit) (const SSL * ssl, const SSL_CTX * context, int op,
+static int	(*default_permit) (const SSL *ssl, const SSL_CTX *context, int op,
 							   int bits, int nid, void *other, void *arg);
 
 /*
@@ -284,7 +284,7 @@ static int	(*default_permit) (const SSL * ssl, const SSL_CTX * context, int op,
  * (measured), and meanwhile nobody else has his turn.
  */
 static int
-permit(const SSL * ssl, const SSL_CTX * context, int op, int bits, int nid,
+permit(const SSL *ssl, const SSL_CTX *context, int op, int bits, int nid,
 	   void *other, void *arg)
 {
 	int			type = op & SSL_SECOP_OTHER_TYPE;
