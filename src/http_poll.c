@@ -334,6 +334,17 @@ end_unclean(WoHttp *http, int fd)
 }
 
 /*
+ * Was all read that had come by then?  So it is after a read that brought less
+ * than it could have; OpenSSL asks for less.
+ */
+static bool
+was_read_up(const WoHttpTransfer *transfer)
+{
+	return transfer->is_http && transfer->n_pieces <= 1 &&
+		transfer->n_head + transfer->n_body < WO_HTTP_READ_SIZE / 2;
+}
+
+/*
  * See whether more has come with an answer than belongs to it: then the
  * connection on which it came is of no use.
  */
@@ -344,7 +355,7 @@ wo_http_poll_end_unclean(WoHttpTransfer *transfer)
 	int			fd = transfer->fd;
 
 	/* it may be closed by now, or another one's */
-	if (fd >= 0 && http->watches[fd].is_connection &&
+	if (fd >= 0 && !was_read_up(transfer) && http->watches[fd].is_connection &&
 		http->watches[fd].wanted == 0)
 		end_unclean(http, fd);
 }

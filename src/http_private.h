@@ -16,6 +16,7 @@
 #include "http.h"
 #include "lib/ilist.h"
 
+#define WO_HTTP_READ_SIZE	1024	/* bytes of a response read at once */
 #define WO_HTTP_MAX_BODY	(64 * 1024) /* of a response: the rest is left */
 #define WO_HTTP_MAX_PIECES	10000	/* chunks and reads, likewise */
 #define WO_HTTP_MAX_HEAD	(64 * 1024) /* bytes of a response's head ... */

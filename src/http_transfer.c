@@ -23,7 +23,6 @@
 #define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
 #define HAPPY_EYEBALLS_MS	200L
 #define DNS_CACHE_S			60L /* names that resolved are not asked again */
-#define READ_SIZE			1024L	/* bytes of a response read at once */
 #define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
 
 /*
@@ -409,7 +408,8 @@ set_request_options(CURL *easy, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	rc |= curl_easy_setopt(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	/* most answers are shorter; of others each gets its turn */
-	rc |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_SIZE);
+	rc |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
+						   (long) WO_HTTP_READ_SIZE);
 	rc |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
