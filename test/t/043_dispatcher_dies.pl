@@ -62,20 +62,26 @@ wait_until(
 
 # One that fails backs off: it would fill the log.
 $log_start = -s $node->logfile;
-$node->append_conf('postgresql.conf', q(webhook_outbox.role = 'nobody_such'));
-$node->reload;
+my $fault = $node->data_dir . '/webhook_outbox.fault';
+my $word = 0;
 my @failures;
+$pid = worker_pid($node, 'dispatcher');
 wait_until(
 	sub {
+		if (!-e $fault)
+		{
+			append_to_file("$fault.new", 'dispatcher_start:error:1:' . ++$word);
+			rename "$fault.new", $fault or die "$fault: $!";
+			$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)") if $word == 1;
+		}
 		@failures = substr(slurp_file($node->logfile), $log_start) =~
-		  /:(\d\d:\d\d\.\d+) UTC \[\d+\] ERROR: .*role "nobody_such" does not exist/g;
+		  /:(\d\d:\d\d\.\d+) UTC \[\d+\] ERROR: .*fault point "dispatcher_start"/g;
 		return @failures >= 5;
 	},
 	'a dispatcher that fails is started again');
 my ($before, $after) = map { my ($min, $s) = split /:/; $min * 60 + $s } @failures[ 3, 4 ];
 cmp_ok(($after - $before + 3600) % 3600, '>=', 3, 'later each time');
-$node->append_conf('postgresql.conf', q(webhook_outbox.role = ''));
-$node->reload;
+unlink $fault;
 publish($node, 'order.created');
 $receiver->wait_for('/delay/3', $n + 2, 'when nothing fails any more it delivers');
 
