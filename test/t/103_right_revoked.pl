@@ -41,10 +41,12 @@ for my $case (
 	$node->safe_psql('postgres', "REVOKE $right FROM clerk");
 	publish($node, 'order.created');
 	$receiver->release('/hold');
+	my $told = "has stopped sending: [^\\n]*$problem";
+	wait_until(sub { n_logged($node, $told, $log_start) > 0 }, "$right: nothing is sent, and the log says why");
 	wait_for_sql(
 		$node, qq(SELECT state ~ '^not sending: .*$problem' AND last_error ~ '$problem'
-		FROM webhook_outbox.worker_status WHERE process = 'dispatcher'), "$right: nothing is sent, and worker_status says why");
-	is(n_logged($node, "has stopped sending: [^\\n]*$problem", $log_start), 1, "$right: so does the log, once");
+		FROM webhook_outbox.worker_status WHERE process = 'dispatcher'), "$right: so does worker_status");
+	is(n_logged($node, $told, $log_start), 1, "$right: it was logged once");
 	$node->safe_psql('postgres', "GRANT $right TO clerk");
 	$receiver->wait_for('/ok', ++$n, "$right: with it, delivery goes on");
 	all_delivered($node, "$right: all is recorded");
