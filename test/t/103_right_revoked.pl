@@ -16,9 +16,7 @@ $node->safe_psql(
 	BEGIN;
 	CREATE ROLE clerk;
 	CREATE EXTENSION webhook_outbox;
-	GRANT USAGE ON SCHEMA webhook_outbox TO clerk;
-	GRANT ALL ON ALL TABLES IN SCHEMA webhook_outbox TO clerk;
-	GRANT ALL ON ALL ROUTINES IN SCHEMA webhook_outbox TO clerk;
+	SELECT webhook_outbox.grant_worker('clerk');
 	COMMIT));
 create_endpoint($node, $receiver, 'well', '/ok', event_types => q('{order.*}'));
 create_endpoint($node, $receiver, 'slow', '/hold', event_types => q('{slow.*}'));
