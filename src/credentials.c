@@ -169,13 +169,16 @@ wo_credentials_to_reopen(List *endpoints, Datum *ids)
 	return n;
 }
 
-/* Says in the log and in worker_status what is held; n: how many are. */
+/*
+ * Says in the log and in worker_status what is held: n endpoints, of which
+ * this is one; NULL: none.
+ */
 static void
 tell(WoDatabase *database, const WoEndpoint *first, int n)
 {
 	StringInfoData message;
 
-	if (n == 0)
+	if (first == NULL)
 	{
 		ereport(LOG,
 				(errmsg("webhook_outbox can open the secrets of all endpoints again")));
@@ -194,28 +197,34 @@ tell(WoDatabase *database, const WoEndpoint *first, int n)
 	pfree(message.data);
 }
 
-/*
- * Tells when other endpoints are held than before, or for another reason.
- * Returns how many are.
- */
-int
-wo_credentials_tell_held(WoDatabase *database, List *endpoints)
+static const WoEndpoint *
+first_held(List *endpoints)
 {
-	static int	told_n = 0;
-	static char *told_reason = NULL;	/* in TopMemoryContext */
-	const WoEndpoint *first = NULL;
-	int			n = 0;
 	ListCell   *cell;
 
 	foreach(cell, endpoints)
 	{
 		const WoEndpoint *endpoint = lfirst(cell);
 
-		if (endpoint->hold_reason != NULL && n++ == 0)
-			first = endpoint;
+		if (endpoint->hold_reason != NULL)
+			return endpoint;
 	}
+	return NULL;
+}
+
+/*
+ * Tells when other endpoints are held than before, or for another reason.
+ * Of these n are; returns that.
+ */
+int
+wo_credentials_tell_held(WoDatabase *database, List *endpoints, int n)
+{
+	static int	told_n = 0;
+	static char *told_reason = NULL;	/* in TopMemoryContext */
+	const WoEndpoint *first = n > 0 ? first_held(endpoints) : NULL;
+
 	if (n == told_n &&
-		(n == 0 || strcmp(first->hold_reason, told_reason) == 0))
+		(first == NULL || strcmp(first->hold_reason, told_reason) == 0))
 		return n;
 	tell(database, first, n);
 	told_n = n;

@@ -27,6 +27,7 @@ extern void wo_credentials_load(WoEndpoint *endpoint, uint64 row,
 extern void wo_credentials_reopen(WoReopen what);
 extern bool wo_credentials_must_reopen(void);
 extern int	wo_credentials_to_reopen(List *endpoints, Datum *ids);
-extern int	wo_credentials_tell_held(WoDatabase *database, List *endpoints);
+extern int	wo_credentials_tell_held(WoDatabase *database, List *endpoints,
+									 int n);
 
 #endif							/* WO_CREDENTIALS_H */

@@ -30,6 +30,8 @@
 /* libcurl 7.88 breaks HTTP/2 connections it reuses; this one is proven. */
 #define HTTP2_MIN_VERSION	0x080e00
 
+#define MAX_SPELLINGS		100 /* of the path of a file */
+
 /* An empty value takes out what libcurl would add by itself. */
 static char no_accept[] = "Accept:";
 static char no_expect[] = "Expect:";
@@ -69,9 +71,56 @@ replace_text(char **text, const char *value)
 }
 
 /*
- * Take over new options.  Handles and connections from before a change of
- * what may be dialled, and how, are not used again; what is in flight ends as
- * it would have.
+ * Has the file of CA certificates changed, since the last call?  One that is
+ * gone has not: what libcurl has read of it counts until it comes again.
+ */
+static bool
+has_new_certificates(WoHttp *http)
+{
+	const struct stat *old = &http->ca_status;
+	struct stat status;
+
+	if (http->ca_file == NULL || stat(http->ca_file, &status) != 0 ||
+		(status.st_dev == old->st_dev && status.st_ino == old->st_ino &&
+		 status.st_size == old->st_size &&
+		 status.st_mtim.tv_sec == old->st_mtim.tv_sec &&
+		 status.st_mtim.tv_nsec == old->st_mtim.tv_nsec))
+		return false;
+	http->ca_status = status;
+	return true;
+}
+
+/*
+ * Spell the path of the CA certificates in another way.  libcurl goes by the
+ * path alone: for a day it keeps what it has read of it, and it takes what was
+ * verified by it, connections and TLS sessions, for as good as ever.
+ */
+static void
+spell_anew(WoHttp *http)
+{
+	StringInfoData path;
+	char	   *absolute;
+
+	if (http->ca_path != NULL)
+		pfree(http->ca_path);
+	http->ca_path = NULL;
+	if (http->ca_file == NULL)
+		return;
+	absolute = make_absolute_path(http->ca_file);
+	initStringInfo(&path);
+	appendStringInfoChar(&path, '/');
+	for (int i = 0; i < http->n_ca_changes % MAX_SPELLINGS; i++)
+		appendStringInfoString(&path, "./");
+	appendStringInfoString(&path, absolute + 1);
+	free(absolute);
+	http->ca_path = path.data;
+	http->n_ca_changes++;
+}
+
+/*
+ * Take over new options, and certificates that have changed.  Handles and
+ * connections from before a change of what may be dialled, and how, are not
+ * used again; what is in flight ends as it would have.
  */
 void
 wo_http_configure(WoHttp *http, const WoHttpOptions *options)
@@ -82,6 +131,9 @@ wo_http_configure(WoHttp *http, const WoHttpOptions *options)
 	if (ca_file == NULL || ca_file[0] == '\0')
 		ca_file = find_ca_file();
 	has_changed = replace_text(&http->ca_file, ca_file);
+	has_changed |= has_new_certificates(http);
+	if (has_changed)
+		spell_anew(http);
 	has_changed |= replace_text(&http->proxy, options->proxy);
 	/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-*): zeroed */
 	if (memcmp(&http->guard, &options->guard, sizeof(WoNetguard)) != 0)
@@ -267,6 +319,7 @@ add_starting(WoHttp *http)
 			continue;
 		/* told of as a failed attempt, like any other */
 		transfer->code = CURLE_FAILED_INIT;
+		wo_http_lookup_end(transfer, WO_LOOKUP_FAILED);
 		dlist_push_tail(&http->finished, &transfer->node);
 	}
 	return n;
@@ -396,8 +449,8 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	{
 		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 		curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total_us);
-		/* some versions make a number of what is no status line */
-		if (status < 100)
+		/* libcurl makes a number of what is no status line, too */
+		if (transfer->is_malformed || status < 100 || status > 999)
 			status = 0;
 	}
 

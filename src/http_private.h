@@ -12,6 +12,7 @@
 #define WO_HTTP_PRIVATE_H
 
 #include <curl/curl.h>
+#include <sys/stat.h>
 
 #include "http.h"
 #include "lib/ilist.h"
@@ -67,6 +68,9 @@ struct WoHttp
 	bool		has_http2;
 	bool		has_openssl;	/* does TLS by it */
 	char	   *ca_file;		/* NULL: none was found */
+	char	   *ca_path;		/* the same, spelt anew when it has changed */
+	int			n_ca_changes;	/* so often it has */
+	struct stat ca_status;		/* as it was found last; zero: not at all */
 	int			max_in_flight;
 	int			response_excerpt;
 	char	   *proxy;			/* "": none */

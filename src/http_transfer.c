@@ -23,6 +23,7 @@
 #define CONNECT_TIMEOUT_MS	5000	/* a host that is up answers sooner */
 #define HAPPY_EYEBALLS_MS	200L
 #define DNS_CACHE_S			60L /* names that resolved are not asked again */
+#define MAX_AGE_S			300L	/* of a connection: receivers move */
 #define KEPT_BUFFER			(64 * 1024) /* bytes kept for the next request */
 
 /*
@@ -338,12 +339,13 @@ set_connection_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS,
 						   HAPPY_EYEBALLS_MS);
 	rc |= curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
+	rc |= curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, MAX_AGE_S);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSLVERSION,
 						   (long) CURL_SSLVERSION_TLSv1_2);
 	/* without a CA path libcurl keeps the bundle parsed between connections */
 	rc |= curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	if (target->ca_pem == NULL)
-		rc |= curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
+		rc |= curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_path);
 	else
 	{
 		ca.data = target->ca_pem;
@@ -373,7 +375,7 @@ set_proxy_options(CURL *easy, WoHttp *http, const WoHttpTarget *target)
 	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION,
 						   (long) CURL_SSLVERSION_TLSv1_2);
 	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
-	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, http->ca_file);
+	rc |= curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, http->ca_path);
 	return rc;
 }
 

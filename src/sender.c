@@ -50,7 +50,8 @@
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define FLUSH_AFTER_US		1000	/* though there are fewer */
 #define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
-#define RECKON_INTERVAL_US	(5 * USECS_PER_SEC) /* looks at limits */
+#define RECKON_INTERVAL_US	(5 * USECS_PER_SEC) /* looks at limits, if short */
+#define LOOK_INTERVAL_US	(60 * USECS_PER_SEC)	/* ... and files, anyhow */
 #define ORDERS_PER_ROUND	32	/* then sockets get a turn */
 #define ENDS_PER_ROUND		32	/* then orders do */
 #define SPARE_DESCRIPTORS	64	/* for all that no request needs */
@@ -164,12 +165,14 @@ reload(Sender *sender)
 	configure(sender);
 }
 
-/* The limit of open files may have been lowered since it was looked at. */
+/* Looks at what changes without a reload: limits, and CA certificates. */
 static void
-notice_shortage(Sender *sender)
+look_again(Sender *sender)
 {
-	if (wo_clock_monotonic() - sender->reckoned_at > RECKON_INTERVAL_US &&
-		wo_http_take_shortage(sender->http))
+	int64		passed = wo_clock_monotonic() - sender->reckoned_at;
+
+	if (passed > LOOK_INTERVAL_US ||
+		(passed > RECKON_INTERVAL_US && wo_http_take_shortage(sender->http)))
 		configure(sender);
 }
 
@@ -533,7 +536,7 @@ run(Sender *sender)
 		notice_shutdown(sender);
 		beat(sender);
 		n = work(sender);
-		notice_shortage(sender);
+		look_again(sender);
 		if (is_done(sender))
 			return;
 		if (n == 0)

@@ -21,7 +21,7 @@ our @EXPORT = qw(fuzz_can_build fuzz_targets fuzz_build fuzz_run fuzz_replay
 my $here = dirname(__FILE__);
 
 # Parts of the product that need no server. A target links what it calls.
-my @product = qw(backoff base64 channel check endpoint headers histogram http
+my @product = qw(backoff base64 channel check headers histogram http
   http_lookup http_poll http_result http_share http_transfer netguard outcome
   request retry_after seal signature snapshot text url uuidv7);
 my @support = qw(jsonb lines queue shim);

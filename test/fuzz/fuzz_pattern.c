@@ -10,7 +10,6 @@
 #include "shim.h"
 
 #include "check.h"
-#include "endpoint.h"
 
 /* Goes word by word, unlike wo_pattern_matches. */
 static bool

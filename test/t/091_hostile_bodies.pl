@@ -53,6 +53,9 @@ my %expect = (
 	'/status/99' => [ 'protocol_error', '', $not_http ],
 	'/status/099' => [ 'protocol_error', '', $not_http ],
 	'/status/999' => [ 'http_error', 999, 'HTTP 999' ],
+	# libcurl makes a number of these: itself, or 200
+	'/status-2/4002' => [ 'protocol_error', '', $not_http ],
+	'/status-2/65736' => [ 'protocol_error', '', $not_http ],
 	'/1xx/flood' => [ 'protocol_error', 100, $long ],
 	'/1xx/drip' => [ 'timeout', 102, $late ],
 	'/1xx/some' => [ 'delivered', 200, '' ],

@@ -196,15 +196,16 @@ my %answer = (
 		stay($_[0]);
 	});
 
-# What a path may end with: a number that is the status, as it is.
+# What a path may end with: a number that is the status, as it is, of HTTP/2 too.
 sub answer_for
 {
 	my ($path) = @_;
 
 	return $answer{$path} if $answer{$path};
-	my ($status) = $path =~ m{^/status/(\d+)$}
+	my ($version, $status) = $path =~ m{^/status(-2)?/(\d+)$}
 	  or die "no behaviour $path\n";
-	return sub { out($_[0], "HTTP/1.1 $status Odd\r\n" . body('odd')) };
+	$version = $version ? '2' : '1.1';
+	return sub { out($_[0], "HTTP/$version $status Odd\r\n" . body('odd')) };
 }
 
 # Reads one request and misbehaves.
