@@ -155,21 +155,18 @@ wo_backlog_find(const pg_uuid_t *event_id, int64 endpoint_id)
 	return entry ? entry->delivery : NULL;
 }
 
-/* Lists all stored deliveries of an event that are in memory. */
+/* Lists all stored deliveries that are in memory. */
 List *
-wo_backlog_find_event(const pg_uuid_t *event_id)
+wo_backlog_all(void)
 {
 	HASH_SEQ_STATUS scan;
 	Entry	   *entry;
-	List	   *found = NIL;
+	List	   *all = NIL;
 
 	hash_seq_init(&scan, stored);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		if (memcmp(&entry->key.event_id, event_id, sizeof(pg_uuid_t)) == 0)
-			found = lappend(found, entry->delivery);
-	}
-	return found;
+		all = lappend(all, entry->delivery);
+	return all;
 }
 
 static WoLaneKind
@@ -191,7 +188,7 @@ wo_backlog_look(void)
 		WoEndpoint *endpoint = lfirst(cell);
 
 		for (int kind = 0; kind < WO_N_LANES; kind++)
-			endpoint->lanes[kind].next_due_at = DT_NOEND;
+			wo_lane_clear(&endpoint->lanes[kind]);
 	}
 	for (uint64 row = 0; row < n_rows; row++)
 	{
@@ -202,7 +199,7 @@ wo_backlog_look(void)
 		WoEndpoint *endpoint = wo_router_find(id);
 
 		if (endpoint && !isnull)
-			wo_lane_rewind(&endpoint->lanes[kind],
+			wo_lane_due_by(&endpoint->lanes[kind],
 						   DatumGetTimestampTz(due_at));
 	}
 }
@@ -219,8 +216,9 @@ origin_of(uint64 row)
 
 /* Returns how many bytes its event takes. */
 static Size
-take_row(WoEndpoint *endpoint, WoLaneKind kind, uint64 row, TimestampTz due_at)
+take_row(WoLane *lane, uint64 row, TimestampTz due_at)
 {
+	WoEndpoint *endpoint = lane->endpoint;
 	MemoryContext caller = CurrentMemoryContext;
 	bool		isnull;
 	Datum		first_at;
@@ -231,7 +229,7 @@ take_row(WoEndpoint *endpoint, WoLaneKind kind, uint64 row, TimestampTz due_at)
 	delivery = wo_delivery_create(endpoint, log);
 	MemoryContextSwitchTo(caller);
 	wo_log_event_leave_window(log);
-	delivery->is_retry = (kind == WO_LANE_RETRY);
+	delivery->is_retry = (lane->kind == WO_LANE_RETRY);
 	delivery->n_attempts = DatumGetInt32(wo_txn_value(row, COL_ATTEMPTS,
 													  &isnull));
 	delivery->schedule_step =
@@ -264,17 +262,16 @@ note_lost(const pg_uuid_t *event_id, int64 endpoint_id)
  * many were queued; sets when the next is due.
  */
 int
-wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
-				int limit, Size max_bytes)
+wo_backlog_load(WoLane *lane, TimestampTz now, int limit, Size max_bytes)
 {
-	WoLane	   *lane = &endpoint->lanes[kind];
+	WoEndpoint *endpoint = lane->endpoint;
 	Datum		args[5];
 	uint64		n_rows;
 	int			n_taken = 0;
 	Size		n_bytes = 0;
 
 	args[0] = Int64GetDatum(endpoint->endpoint_id);
-	args[1] = CStringGetTextDatum(lane_state[kind]);
+	args[1] = CStringGetTextDatum(lane_state[lane->kind]);
 	args[2] = TimestampTzGetDatum(lane->bound_at);
 	args[3] = UUIDPGetDatum(&lane->bound_id);
 	args[4] = Int64GetDatum(limit);
@@ -300,7 +297,7 @@ wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind, TimestampTz now,
 			note_lost(&id, endpoint->endpoint_id);
 		else if (!wo_backlog_find(&id, endpoint->endpoint_id))
 		{
-			n_bytes += take_row(endpoint, kind, row, due_at);
+			n_bytes += take_row(lane, row, due_at);
 			n_taken++;
 		}
 		if (row == n_rows - 1 && n_rows < limit)

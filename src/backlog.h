@@ -14,8 +14,8 @@
 
 extern void wo_backlog_create(MemoryContext context);
 extern void wo_backlog_look(void);
-extern int	wo_backlog_load(WoEndpoint *endpoint, WoLaneKind kind,
-							TimestampTz now, int limit, Size max_bytes);
+extern int	wo_backlog_load(WoLane *lane, TimestampTz now, int limit,
+							Size max_bytes);
 extern bool wo_backlog_has_lost(void);
 extern void wo_backlog_bury_lost(TimestampTz now);
 extern void wo_backlog_forget_lost(void);
@@ -23,6 +23,6 @@ extern void wo_backlog_add(WoDelivery *delivery);
 extern void wo_backlog_remove(WoDelivery *delivery);
 extern WoDelivery *wo_backlog_find(const pg_uuid_t *event_id,
 								   int64 endpoint_id);
-extern List *wo_backlog_find_event(const pg_uuid_t *event_id);
+extern List *wo_backlog_all(void);
 
 #endif							/* WO_BACKLOG_H */

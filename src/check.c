@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * check.c
- *	  Judges event types, the patterns that select them, and proxies.
+ *	  Judges event types, patterns and what they select, and proxies.
  *
  * Layer 0.
  *
@@ -91,6 +91,23 @@ wo_check_type_pattern(const char *pattern, const char **hint)
 		return "what stands before the * is not words and a dot";
 	}
 	return NULL;
+}
+
+/*
+ * Does a pattern match a type?  "*" matches all but the reserved types,
+ * "order.*" all below order, anything else itself.
+ */
+bool
+wo_pattern_matches(const char *pattern, const char *type)
+{
+	size_t		len = strlen(pattern);
+
+	if (strcmp(pattern, "*") == 0)
+		return strncmp(type, WO_RESERVED_PREFIX,
+					   strlen(WO_RESERVED_PREFIX)) != 0;
+	if (len >= 2 && strcmp(pattern + len - 2, ".*") == 0)
+		return strncmp(pattern, type, len - 1) == 0;
+	return strcmp(pattern, type) == 0;
 }
 
 /* Skip a host: letters, digits, dots and hyphens, or IPv6 in brackets. */

@@ -143,7 +143,6 @@ start(MemoryContext context)
 	d->now = GetCurrentTimestamp();
 	dlist_init(&d->ready);
 	d->wants = WO_WANT_EVENTS | WO_WANT_COMMANDS | WO_WANT_ENDPOINTS;
-	d->next_load_at = d->now;
 	d->next_look_at = d->now + USECS_PER_MINUTE;
 	d->next_poll_at = d->now;
 	d->next_maintenance_at = d->now;
@@ -295,6 +294,7 @@ take_in(WoDispatcher *d)
 		wo_intake_events(d);
 	if (d->wants & WO_WANT_COMMANDS)
 		wo_obey_commands(d);
+	wo_deletion_run(d);
 	wo_due_load(d);
 	wo_intake_relieve(d);
 }
@@ -308,7 +308,8 @@ timeout_ms(WoDispatcher *d)
 		until = Min(until, d->unblock_at);
 	if (may_deliver(d))
 	{
-		until = Min(until, d->next_load_at);
+		until = Min(until, wo_due_next(d));
+		until = Min(until, wo_deletion_deadline(d));
 		if (wants_to_read(d) && wo_intake_has_room(d))
 			return 0;
 	}
@@ -354,7 +355,7 @@ read_clock(WoDispatcher *d)
 			(errmsg("webhook_outbox noticed that the clock was set back by %.1f s",
 					(before - d->now) / (double) USECS_PER_SEC)));
 	d->next_poll_at = d->next_look_at = d->next_maintenance_at = d->now;
-	d->next_load_at = d->next_publish_at = d->next_reopen_at = d->now;
+	d->next_publish_at = d->next_reopen_at = d->now;
 	d->must_look = true;
 	wo_settle_set_back(d);
 }

@@ -4,8 +4,8 @@
  *	  What the parts of the dispatcher share.
  *
  * Layer 4.  dispatcher.c has the loop; intake.c, due.c and obey.c what comes
- * in, admission.c what goes out, settle.c what came back, status.c what is
- * shown.
+ * in, deletion.c who is gone, admission.c what goes out, settle.c what came
+ * back, status.c what is shown.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,9 +35,9 @@ typedef struct WoDispatcher
 	char		obstacle[WO_STATE_LEN]; /* valid in these two: why */
 	TimestampTz unblock_at;		/* blocked: not tried again before then */
 	bool		must_follow;	/* endpoints have changed: see intake.c */
+	bool		must_refresh;	/* ... all of them, after an error */
 	TimestampTz now;			/* read once per cycle */
 	TimestampTz next_poll_at;
-	TimestampTz next_load_at;	/* when a lane may have due rows to load */
 	TimestampTz next_look_at;	/* when the whole backlog is looked at */
 	bool		must_look;		/* then, whether anything happened or not */
 	TimestampTz next_maintenance_at;
@@ -56,8 +56,13 @@ extern void wo_intake_follow_changes(WoDispatcher *d);
 extern bool wo_intake_has_room(WoDispatcher *d);
 extern void wo_intake_relieve(WoDispatcher *d);
 
+/* deletion.c */
+extern void wo_deletion_run(WoDispatcher *d);
+extern TimestampTz wo_deletion_deadline(const WoDispatcher *d);
+
 /* due.c */
 extern void wo_due_load(WoDispatcher *d);
+extern TimestampTz wo_due_next(const WoDispatcher *d);
 
 /* obey.c */
 extern void wo_obey_commands(WoDispatcher *d);

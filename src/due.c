@@ -32,21 +32,21 @@
 #define LOAD_AT_ONCE		64
 #define LOAD_COST			16
 
-/* A lane that was too full to load is looked at again after this. */
+/* When memory is used up by others, a lane is looked at again after this. */
 #define LOAD_AGAIN_US		5000
 
 /* The whole backlog is looked at again this often, for clocks that step. */
 #define LOOK_INTERVAL_US	USECS_PER_MINUTE
 
-/* Has it nothing in memory, and is this the lane that is to go first? */
+/* Has its endpoint nothing in memory, and is this the lane to go first? */
 static bool
-is_first_of_idle(const WoEndpoint *endpoint, WoLaneKind kind)
+is_first_of_idle(const WoLane *lane)
 {
-	const WoLane *other = &endpoint->lanes[1 - kind];
+	const WoEndpoint *endpoint = lane->endpoint;
+	const WoLane *other = &endpoint->lanes[1 - lane->kind];
 
 	return endpoint->n_in_flight == 0 && other->n_queued == 0 &&
-		endpoint->lanes[kind].n_queued == 0 &&
-		endpoint->lanes[kind].next_due_at <= other->next_due_at;
+		lane->n_queued == 0 && lane->next_due_at <= other->next_due_at;
 }
 
 /*
@@ -57,56 +57,49 @@ is_first_of_idle(const WoEndpoint *endpoint, WoLaneKind kind)
  * up: then only what ends makes room.
  */
 static Size
-room_for_backlog(const WoEndpoint *endpoint, WoLaneKind kind)
+room_for_backlog(const WoLane *lane)
 {
 	Size		size = (Size) wo_window_size * 1024;
 
 	if (wo_n_stored_bytes < size)
 		return (size - wo_n_stored_bytes) / LOAD_SHARE + 1;
-	return wo_n_stored_bytes < 2 * size &&
-		is_first_of_idle(endpoint, kind) ? 1 : 0;
+	return wo_n_stored_bytes < 2 * size && is_first_of_idle(lane) ? 1 : 0;
 }
 
-/* Are rows due of a lane that has not enough of them in memory? */
+/* Has it as many in memory as it is going to need for a while? */
 static bool
-wants_rows(const WoDispatcher *d, const WoEndpoint *endpoint, WoLaneKind kind)
+is_well_filled(const WoLane *lane)
 {
-	const WoLane *lane = &endpoint->lanes[kind];
-	int			n_enough = Max(endpoint->max_in_flight * LOAD_FACTOR,
+	int			n_enough = Max(lane->endpoint->max_in_flight * LOAD_FACTOR,
 							   LOAD_AT_LEAST);
 
-	return lane->next_due_at <= d->now && lane->n_queued < n_enough / 2 &&
-		room_for_backlog(endpoint, kind) > 0;
+	return lane->n_queued >= n_enough / 2;
 }
 
-/*
- * Loads at most limit rows of a lane if it wants some; returns what that cost,
- * in rows.
- */
-static int
-load_lane(WoDispatcher *d, WoEndpoint *endpoint, WoLaneKind kind, int limit)
+/* When is a lane to be looked at again, if nothing wakes it before? */
+static TimestampTz
+look_again_at(const WoDispatcher *d, const WoLane *lane)
 {
-	TimestampTz next_at;
-	int			cost = 0;
+	if (!lane->endpoint->is_enabled || is_well_filled(lane))
+		return DT_NOEND;
+	if (lane->next_due_at > d->now)
+		return lane->next_due_at;
+	return d->now + (room_for_backlog(lane) > 0 ? 0 : LOAD_AGAIN_US);
+}
 
-	if (!endpoint->is_enabled)
-		return 0;
-	if (wants_rows(d, endpoint, kind))
-	{
-		Size		room = room_for_backlog(endpoint, kind);
+/* Loads at most limit rows of a lane; returns what that cost, in rows. */
+static int
+load_rows(WoDispatcher *d, WoLane *lane, int limit)
+{
+	Size		room = room_for_backlog(lane);
+	int			n;
 
-		wo_txn_begin("loading due deliveries");
-		cost = LOAD_COST +
-			wo_backlog_load(endpoint, kind, d->now,
-							Min(limit, 1 + room / sizeof(WoLogEvent)), room);
-		wo_txn_commit();
-		wo_admission_make_ready(d, endpoint);
-	}
-	next_at = endpoint->lanes[kind].next_due_at;
-	if (next_at <= d->now)
-		next_at = d->now + (wants_rows(d, endpoint, kind) ? 0 : LOAD_AGAIN_US);
-	d->next_load_at = Min(d->next_load_at, next_at);
-	return cost;
+	wo_txn_begin("loading due deliveries");
+	limit = Min(limit, 1 + room / sizeof(WoLogEvent));
+	n = wo_backlog_load(lane, d->now, limit, room);
+	wo_txn_commit();
+	wo_admission_make_ready(d, lane->endpoint);
+	return LOAD_COST + n;
 }
 
 /* Looks at the whole backlog, unless nothing at all has happened since. */
@@ -123,34 +116,31 @@ look_again(WoDispatcher *d)
 	wo_txn_begin("looking at the backlog");
 	wo_backlog_look();
 	wo_txn_commit();
-	d->next_load_at = d->now;
 }
 
 /*
- * Loads the lanes of all endpoints, but not so many rows in one go that events
- * wait for it: then the next round goes on with the next lane.
+ * Loads the lanes that have their turn, but not so many rows in one go that
+ * events wait for it: then the next round goes on with the next lane.
  */
 static void
 load_lanes(WoDispatcher *d)
 {
-	static int	first = 0;
-	List	   *endpoints = wo_router_endpoints();
-	int			n = list_length(endpoints) * WO_N_LANES;
+	WoLane	   *lane;
 	int			cost = 0;
-	int			i;
 
-	d->next_load_at = d->next_look_at;
-	for (i = 0; i < n && cost < LOAD_AT_ONCE; i++)
+	while (cost < LOAD_AT_ONCE && (lane = wo_lane_to_look_at(d->now)) != NULL)
 	{
-		int			lane = (first + i) % n;
-
-		cost += load_lane(d, list_nth(endpoints, lane / WO_N_LANES),
-						  lane % WO_N_LANES, LOAD_AT_ONCE - cost);
+		if (look_again_at(d, lane) == d->now)
+			cost += load_rows(d, lane, LOAD_AT_ONCE - cost);
+		wo_lane_looked(lane, d->now, look_again_at(d, lane));
 	}
-	if (i == n)
-		return;
-	first = (first + i) % n;
-	d->next_load_at = d->now;
+}
+
+/* When is there something to look at? */
+TimestampTz
+wo_due_next(const WoDispatcher *d)
+{
+	return Min(d->next_look_at, wo_lane_next_look());
 }
 
 /* Loads deliveries whose time has come. */
@@ -159,8 +149,6 @@ wo_due_load(WoDispatcher *d)
 {
 	if (d->now >= d->next_look_at)
 		look_again(d);
-	if (d->now < d->next_load_at)
-		return;
 	load_lanes(d);
 	if (wo_backlog_has_lost())
 	{

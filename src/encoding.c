@@ -23,8 +23,11 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "text.h"
+#include "utils/builtins.h"
 
 #define CHUNK		512			/* bytes converted at once */
+#define PERCENT		"%%%02X"
 
 static bool
 is_ascii(const char *text, int len)
@@ -84,9 +87,13 @@ append_some(StringInfo out, const char *text, int len, int from, int to)
 	return n;
 }
 
-/* Converts a text, which is returned itself if it needs no conversion. */
+/*
+ * Converts a text, which is returned itself if it needs no conversion.  Each
+ * byte of what has no equivalent is appended in this format.
+ */
 static char *
-convert(const char *text, int *len, int from, int to, bool *is_exact)
+convert(const char *text, int *len, int from, int to, const char *format,
+		bool *is_exact)
 {
 	StringInfoData out;
 
@@ -106,7 +113,7 @@ convert(const char *text, int *len, int from, int to, bool *is_exact)
 		*is_exact = false;
 		n = Min(pg_encoding_mblen(from, text + at), *len - at);
 		for (; n > 0; n--)
-			appendStringInfo(&out, "%%%02X", (unsigned char) text[at++]);
+			appendStringInfo(&out, format, (unsigned char) text[at++]);
 	}
 	*len = out.len;
 	return out.data;
@@ -119,7 +126,8 @@ convert(const char *text, int *len, int from, int to, bool *is_exact)
 char *
 wo_encoding_to_utf8(const char *text, int *len, bool *is_exact)
 {
-	return convert(text, len, GetDatabaseEncoding(), PG_UTF8, is_exact);
+	return convert(text, len, GetDatabaseEncoding(), PG_UTF8, PERCENT,
+				   is_exact);
 }
 
 /*
@@ -132,5 +140,28 @@ wo_encoding_from_utf8(const char *text)
 	int			len = strlen(text);
 	bool		is_exact;
 
-	return convert(text, &len, PG_UTF8, GetDatabaseEncoding(), &is_exact);
+	return convert(text, &len, PG_UTF8, GetDatabaseEncoding(), PERCENT,
+				   &is_exact);
+}
+
+/*
+ * Returns any bytes of a stranger as a palloc'd text, see text.c, that clients
+ * can read in UTF-8: what has no equivalent there becomes \xNN as well.
+ */
+text *
+wo_encoding_text_from_bytes(const char *bytes, int len)
+{
+	text	   *result = wo_text_from_bytes(bytes, len);
+	char	   *utf8;
+	int			utf8_len;
+	bool		is_exact;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return result;
+	utf8 = text_to_cstring(result);
+	utf8_len = strlen(utf8);
+	utf8 = convert(utf8, &utf8_len, GetDatabaseEncoding(), PG_UTF8,
+				   "\\x%02x", &is_exact);
+	return is_exact ? result :
+		cstring_to_text(wo_encoding_from_utf8(utf8));
 }

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "check.h"
 #include "endpoint.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -34,13 +35,23 @@ wo_endpoint_create(int64 endpoint_id)
 	endpoint->endpoint_id = endpoint_id;
 	endpoint->is_new = true;
 	endpoint->recent_ms = QUICK_MS; /* until it has proved quick */
-	for (int i = 0; i < WO_N_LANES; i++)
-	{
-		dlist_init(&endpoint->lanes[i].queue);
-		wo_lane_rewind(&endpoint->lanes[i], DT_NOEND);
-		endpoint->lanes[i].next_due_at = DT_NOEND;
-	}
+	for (int kind = 0; kind < WO_N_LANES; kind++)
+		wo_lane_init(&endpoint->lanes[kind], endpoint, kind);
 	return endpoint;
+}
+
+/* Frees it, and its configuration.  Nothing may be queued or in flight. */
+void
+wo_endpoint_free(WoEndpoint *endpoint)
+{
+	Assert(endpoint->n_in_flight == 0 && !endpoint->is_ready);
+	for (int kind = 0; kind < WO_N_LANES; kind++)
+	{
+		Assert(endpoint->lanes[kind].n_queued == 0);
+		wo_lane_clear(&endpoint->lanes[kind]);
+	}
+	MemoryContextDelete(endpoint->config_context);
+	pfree(endpoint);
 }
 
 /* Returns how long after its first attempt the last may follow, at most. */
@@ -52,15 +63,6 @@ wo_endpoint_longest_schedule(const WoEndpoint *endpoint)
 	for (int i = 0; i < endpoint->n_delays; i++)
 		sum_us += endpoint->delays_us[i];
 	return (int64) (sum_us * (1 + endpoint->jitter));
-}
-
-/* Says that a row due then was added: look at the table from the start. */
-void
-wo_lane_rewind(WoLane *lane, TimestampTz due_at)
-{
-	lane->bound_at = DT_NOBEGIN;
-	memset(&lane->bound_id, 0, sizeof(pg_uuid_t));
-	lane->next_due_at = Min(lane->next_due_at, due_at);
 }
 
 static WoLane *
@@ -86,10 +88,13 @@ wo_endpoint_enqueue(WoEndpoint *endpoint, WoDelivery *delivery)
 void
 wo_endpoint_unqueue(WoDelivery *delivery)
 {
+	WoLane	   *lane = lane_of(delivery);
+
 	Assert(delivery->is_queued);
 	dlist_delete(&delivery->queue_node);
-	lane_of(delivery)->n_queued--;
+	lane->n_queued--;
 	delivery->is_queued = false;
+	wo_lane_wake(lane);			/* there is room for more */
 }
 
 /*
@@ -191,23 +196,6 @@ wo_endpoint_has_backlog(const WoEndpoint *endpoint, TimestampTz now)
 {
 	return !endpoint->is_enabled ||
 		endpoint->lanes[WO_LANE_FRESH].next_due_at <= now;
-}
-
-/*
- * Does a pattern match a type?  "*" matches all but the reserved types,
- * "order.*" all below order, anything else itself.
- */
-bool
-wo_pattern_matches(const char *pattern, const char *type)
-{
-	size_t		len = strlen(pattern);
-
-	if (strcmp(pattern, "*") == 0)
-		return strncmp(type, WO_RESERVED_PREFIX,
-					   strlen(WO_RESERVED_PREFIX)) != 0;
-	if (len >= 2 && strcmp(pattern + len - 2, ".*") == 0)
-		return strncmp(pattern, type, len - 1) == 0;
-	return strcmp(pattern, type) == 0;
 }
 
 /* Has the endpoint subscribed to this type and tenant? */

@@ -10,18 +10,10 @@
 #ifndef WO_ENDPOINT_H
 #define WO_ENDPOINT_H
 
+#include "lane.h"
 #include "nodes/pg_list.h"
 #include "registry.h"
 #include "work.h"
-
-/* First attempts go before retries: each kind waits in its own lane. */
-typedef enum WoLaneKind
-{
-	WO_LANE_FRESH,				/* new, parked or sent again by hand */
-	WO_LANE_RETRY
-} WoLaneKind;
-
-#define WO_N_LANES			2
 
 /* How long an endpoint keeps its slots; see admission.c. */
 typedef enum WoPace
@@ -34,16 +26,6 @@ typedef enum WoPace
 
 #define WO_N_PACES			(WO_PACE_SILENT + 1)
 
-typedef struct WoLane
-{
-	dlist_head	queue;			/* deliveries that wait for a slot */
-	int			n_queued;
-	/* Rows of webhook_outbox.delivery that are not in memory: */
-	TimestampTz next_due_at;	/* of the first one; DT_NOEND: there is none */
-	TimestampTz bound_at;		/* rows up to (bound_at, bound_id) are taken */
-	pg_uuid_t	bound_id;
-} WoLane;
-
 typedef struct WoEndpoint
 {
 	int64		endpoint_id;
@@ -52,6 +34,7 @@ typedef struct WoEndpoint
 	char	   *tenant;			/* NULL: events of every tenant */
 	List	   *patterns;		/* of char * */
 	bool		is_enabled;		/* and not held */
+	bool		is_gone;		/* answered 410, and was not loaded since */
 	bool		is_sealed;		/* a secret or its headers are encrypted */
 	char	   *hold_reason;	/* why nothing can be sent; NULL: it can */
 	bool		is_deleted;		/* its deliveries become dead letters */
@@ -77,9 +60,16 @@ typedef struct WoEndpoint
 	bool		is_ready;		/* ready_node is linked */
 	dlist_node	ready_node;		/* in the dispatcher's list of who can send */
 	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */
+	/* the router's */
+	int			place;			/* in its list */
+	bool		is_changed;		/* changed_node is linked */
+	dlist_node	changed_node;	/* in its list of who has changed */
+	bool		is_routed;		/* route_node is linked */
+	dlist_node	route_node;		/* among the endpoints of its tenant */
 } WoEndpoint;
 
 extern WoEndpoint *wo_endpoint_create(int64 endpoint_id);
+extern void wo_endpoint_free(WoEndpoint *endpoint);
 extern void wo_endpoint_enqueue(WoEndpoint *endpoint, WoDelivery *delivery);
 extern void wo_endpoint_unqueue(WoDelivery *delivery);
 extern WoDelivery *wo_endpoint_admit(WoEndpoint *endpoint, int limit,
@@ -93,8 +83,6 @@ extern bool wo_endpoint_has_backlog(const WoEndpoint *endpoint,
 									TimestampTz now);
 extern bool wo_endpoint_wants(const WoEndpoint *endpoint, const char *type,
 							  const char *tenant);
-extern bool wo_pattern_matches(const char *pattern, const char *type);
 extern int64 wo_endpoint_longest_schedule(const WoEndpoint *endpoint);
-extern void wo_lane_rewind(WoLane *lane, TimestampTz due_at);
 
 #endif							/* WO_ENDPOINT_H */

@@ -15,9 +15,6 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-/* Event types that begin so are made by the extension itself. */
-#define WO_RESERVED_PREFIX	"webhook_outbox."
-
 /* At most this many keys sign one request: the current one and old ones. */
 #define WO_MAX_KEYS			4
 

@@ -21,6 +21,7 @@
 #include "ledger.h"
 #include "miscadmin.h"
 #include "rollup.h"
+#include "route.h"
 #include "router.h"
 #include "senders.h"
 #include "settings.h"
@@ -29,24 +30,38 @@
 #include "utils/timestamp.h"
 
 #define PAGE_EVENTS			200
-#define BURY_AT_ONCE		1000
 #define RELIEVE_AT_ONCE		1000
 #define RELIEVE_AFTER_US	USECS_PER_SEC
 
 /* Fan-out is bounded too: so many deliveries in memory, about 100 MB. */
 #define MAX_OPEN_DELIVERIES	500000
 
+static int
+compare_recorded(const void *a, const void *b)
+{
+	const WoRecorded *one = a;
+	const WoRecorded *other = b;
+	int			order = memcmp(&one->event_id, &other->event_id,
+							   sizeof(pg_uuid_t));
+
+	if (order != 0)
+		return order;
+	return (one->endpoint_id > other->endpoint_id) -
+		(one->endpoint_id < other->endpoint_id);
+}
+
 static bool
 is_recorded(const WoRecorded *recorded, int n, const pg_uuid_t *event_id,
 			int64 endpoint_id)
 {
-	for (int i = 0; i < n; i++)
-	{
-		if (recorded[i].endpoint_id == endpoint_id &&
-			memcmp(&recorded[i].event_id, event_id, sizeof(pg_uuid_t)) == 0)
-			return true;
-	}
-	return false;
+	WoRecorded	key;
+
+	if (n == 0)
+		return false;
+	memset(&key, 0, sizeof(key));
+	key.event_id = *event_id;
+	key.endpoint_id = endpoint_id;
+	return bsearch(&key, recorded, n, sizeof(key), compare_recorded) != NULL;
 }
 
 /*
@@ -148,106 +163,36 @@ clear_queues(WoDispatcher *d, WoEndpoint *endpoint)
 	}
 }
 
-/* Turns the stored deliveries of deleted endpoints into dead letters. */
 static void
-bury_deleted(WoDispatcher *d)
+refresh(WoDispatcher *d, WoEndpoint *endpoint)
 {
-	ListCell   *cell;
-
-	foreach(cell, wo_router_deleted())
-	{
-		WoDeleted  *deleted = lfirst(cell);
-		WoEndpoint *endpoint = wo_router_find(deleted->endpoint_id);
-		int			n;
-
-		if (endpoint)
-			clear_queues(d, endpoint);
-		wo_settle_record(d, true);
-		do
-		{
-			CHECK_FOR_INTERRUPTS();
-			wo_txn_begin("burying deliveries of a deleted endpoint");
-			n = wo_ledger_bury_endpoint(deleted->endpoint_id, deleted->name,
-										BURY_AT_ONCE, d->now);
-			wo_txn_commit();
-			WO_FAULT("after_bury");
-		} while (n == BURY_AT_ONCE);
-	}
+	if (!endpoint->is_enabled)
+		clear_queues(d, endpoint);
+	for (int kind = 0; kind < WO_N_LANES; kind++)
+		wo_lane_wake(&endpoint->lanes[kind]);
+	wo_admission_make_ready(d, endpoint);
 }
 
-/* Endpoints in the line may have been paused, or lanes resumed. */
+/* Endpoints in the line may have been paused, or others resumed. */
 static void
 refresh_line(WoDispatcher *d)
 {
+	WoEndpoint *endpoint;
 	ListCell   *cell;
 
-	foreach(cell, wo_router_endpoints())
+	while ((endpoint = wo_router_next_changed()) != NULL)
 	{
-		WoEndpoint *endpoint = lfirst(cell);
-
-		if (!endpoint->is_enabled)
-			clear_queues(d, endpoint);
-		wo_admission_make_ready(d, endpoint);
+		refresh(d, endpoint);
+		wo_router_followed(endpoint);
 	}
-	d->next_load_at = d->now;
-}
-
-/* Forgets deleted endpoints that nothing in memory refers to any more. */
-static void
-drop_deleted(void)
-{
-	ListCell   *cell;
-	List	   *gone = NIL;
-
-	if (!wo_router_has_deleted())
+	if (!d->must_refresh)
 		return;
 	foreach(cell, wo_router_endpoints())
 	{
-		WoEndpoint *endpoint = lfirst(cell);
-
-		if (endpoint->is_deleted && endpoint->patterns == NIL &&
-			endpoint->n_in_flight == 0)
-			gone = lappend(gone, endpoint);
+		endpoint = lfirst(cell);
+		refresh(d, endpoint);
 	}
-	foreach(cell, gone)
-	{
-		WoEndpoint *endpoint = lfirst(cell);
-
-		wo_senders_forget(endpoint->endpoint_id);
-		wo_router_drop(endpoint);
-	}
-	list_free(gone);
-}
-
-/* How many windows have been read to their end. */
-static uint64
-read_windows(WoDispatcher *d)
-{
-	return d->reader->n_windows - (d->reader->reading != NULL);
-}
-
-/*
- * Deletes the rows about changes that are dealt with: not before the dead
- * letters of a deleted endpoint are recorded, for a crash in between would
- * leave nobody who knows that they were owed.
- */
-static void
-forget_changes(WoDispatcher *d)
-{
-	if (wo_router_has_to_forget(read_windows(d)))
-	{
-		wo_settle_record(d, true);
-		if (wo_settle_has_pending())
-			return;
-		WO_FAULT("before_forget");
-		wo_txn_begin("taking over changed endpoints");
-		wo_router_forget_changes(read_windows(d));
-		wo_txn_commit();
-		WO_FAULT("after_forget");
-		wo_router_forgotten(read_windows(d));
-	}
-	if (!wo_settle_has_pending())
-		drop_deleted();
+	d->must_refresh = false;
 }
 
 /*
@@ -259,9 +204,9 @@ wo_intake_follow_changes(WoDispatcher *d)
 {
 	if (!d->must_follow)
 		return;
-	bury_deleted(d);
 	d->n_held_endpoints = wo_credentials_tell_held(d->database,
-												   wo_router_endpoints());
+												   wo_router_endpoints(),
+												   wo_router_n_held());
 	refresh_line(d);
 	d->must_follow = false;
 }
@@ -315,20 +260,22 @@ fill_page(WoDispatcher *d, int room, EventPage *page)
 {
 	WoReader   *reader = d->reader;
 	Size		bytes = (Size) wo_window_size * 1024;
-	int			n_endpoints = list_length(wo_router_endpoints());
+	int			n_widest = wo_route_widest();
 
 	page->window = reader->n_windows;
 	if (reader->reading == NULL || room == 0)
 		return;
-	/* Each event of the page may be owed to every endpoint. */
-	if (n_endpoints > 0)
-		room = Min(room, Max(MAX_OPEN_DELIVERIES / n_endpoints, 1));
+	/* Each event of the page may be owed to so many endpoints. */
+	if (n_widest > 0)
+		room = Min(room, Max(MAX_OPEN_DELIVERIES / n_widest, 1));
 	page->n = wo_reader_read_page(reader, room, bytes - reader->n_bytes,
 								  d->now, page->events);
-	if (wo_reader_may_be_recorded(reader, page->events, page->n))
-		page->n_recorded = wo_ledger_find_recorded(page->events, page->n,
-												   d->context,
-												   &page->recorded);
+	if (!wo_reader_may_be_recorded(reader, page->events, page->n))
+		return;
+	page->n_recorded = wo_ledger_find_recorded(page->events, page->n,
+											   d->context, &page->recorded);
+	qsort(page->recorded, page->n_recorded, sizeof(WoRecorded),
+		  compare_recorded);
 }
 
 /*
@@ -405,7 +352,6 @@ wo_intake_events(WoDispatcher *d)
 	if (is_new && !d->reader->reading)
 		d->wants &= ~WO_WANT_EVENTS;
 	wo_reader_settle(d->reader);
-	forget_changes(d);
 }
 
 /* Could more events be read, should there be any? */

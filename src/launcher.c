@@ -30,6 +30,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "txn.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -297,6 +298,7 @@ wo_launcher_main(Datum main_arg)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	wo_txn_configure_launcher();
 	join_registry();
 	WO_FAULT("launcher_start");
 	cycle = AllocSetContextCreate(TopMemoryContext, "webhook_outbox launcher",

@@ -28,12 +28,13 @@
 #include "catalog/pg_type_d.h"
 #include "columns.h"
 #include "compat.h"
+#include "encoding.h"
 #include "endpoint.h"
 #include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
 #include "guard.h"
 #include "ledger.h"
 #include "ring.h"
-#include "text.h"
 #include "txn.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -124,26 +125,9 @@ static WoStatement disable_endpoint = {
 	2, disable_types, NULL
 };
 
-static const Oid bury_endpoint_types[] = {
-	INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID
-};
-static WoStatement bury_endpoint = {
-	"WITH gone AS (DELETE FROM webhook_outbox.delivery WHERE ctid = ANY ("
-	"ARRAY(SELECT ctid FROM webhook_outbox.delivery "
-	"WHERE endpoint_id = $1 LIMIT $3)) RETURNING *), "
-	"buried AS (INSERT INTO webhook_outbox.dead_letter (event_id, endpoint_id, "
-	"endpoint_name, event_type, tenant, reason, attempts, first_attempt_at, "
-	"last_attempt_at, last_outcome, last_status, last_error, last_response, "
-	"created_at) "
-	"SELECT g.event_id, g.endpoint_id, $2, coalesce(e.type, ''), e.tenant, "
-	"'endpoint_deleted', g.attempts, g.first_attempt_at, g.last_attempt_at, "
-	"a.outcome, a.http_status, a.error, a.response, $4 "
-	"FROM gone g LEFT JOIN LATERAL (SELECT e.type, e.tenant "
-	"FROM webhook_outbox.event e WHERE e.id = g.event_id OFFSET 0) e ON true "
-	WO_LAST_ATTEMPT_UNLESS("false")
-	"WHERE g.state <> 'cancelled' ON CONFLICT (endpoint_id, event_id) DO NOTHING) "
-	"SELECT count(*) FROM gone",
-	4, bury_endpoint_types, NULL
+static WoStatement find_enabled = {
+	"SELECT FROM webhook_outbox.endpoint WHERE endpoint_id = $1 AND enabled",
+	1, disable_types, NULL
 };
 
 static const Oid recorded_types[] = {UUIDARRAYOID};
@@ -172,7 +156,7 @@ safe_text(const char *bytes, int len, bool *isnull)
 {
 	*isnull = (len == 0);
 	return *isnull ? (Datum) 0 :
-		PointerGetDatum(wo_text_from_bytes(bytes, len));
+		PointerGetDatum(wo_encoding_text_from_bytes(bytes, len));
 }
 
 static void
@@ -319,7 +303,10 @@ open_attempt_leaf(void)
 	return rel;
 }
 
-/* Makes a slot for a row; columns that others have added are null. */
+/*
+ * Makes a slot for a row; columns that others have added are null, but for
+ * generated ones (append_rows).
+ */
 static TupleTableSlot *
 create_attempt_slot(Relation rel)
 {
@@ -340,8 +327,12 @@ create_attempt_slot(Relation rel)
 static void
 append_rows(ResultRelInfo *rri, EState *estate, TupleTableSlot **slots, int n)
 {
+	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
+
 	for (int i = 0; i < n; i++)
 	{
+		if (constr && constr->has_generated_stored)
+			ExecComputeStoredGenerated(rri, estate, slots[i], CMD_INSERT);
 		ExecConstraints(rri, slots[i], estate);
 		ResetPerTupleExprContext(estate);
 	}
@@ -499,34 +490,19 @@ wo_ledger_cancel(WoDelivery **deliveries, int n)
 	store_all(deliveries, n, "cancelled", DT_NOEND);
 }
 
-/* Pauses an endpoint that asked for it (HTTP 410). */
-void
+/*
+ * Pauses an endpoint that asked for it (HTTP 410).  False: it is not enabled;
+ * true: it was, and still is if somebody has locked it.
+ */
+bool
 wo_ledger_disable_endpoint(int64 endpoint_id, const char *reason)
 {
 	Datum		args[2];
 
 	args[0] = Int64GetDatum(endpoint_id);
 	args[1] = CStringGetTextDatum(reason);
-	wo_txn_execute(&disable_endpoint, args, NULL);
-}
-
-/*
- * Turns at most limit stored deliveries of a deleted endpoint into dead
- * letters; returns how many.
- */
-int
-wo_ledger_bury_endpoint(int64 endpoint_id, const char *name, int limit,
-						TimestampTz now)
-{
-	Datum		args[4];
-	bool		isnull;
-
-	args[0] = Int64GetDatum(endpoint_id);
-	args[1] = CStringGetTextDatum(name);
-	args[2] = Int64GetDatum(limit);
-	args[3] = TimestampTzGetDatum(now);
-	wo_txn_execute(&bury_endpoint, args, NULL);
-	return (int) DatumGetInt64(wo_txn_value(0, 1, &isnull));
+	return wo_txn_execute(&disable_endpoint, args, NULL) > 0 ||
+		wo_txn_query(&find_enabled, args, NULL, 1) > 0;
 }
 
 /*

@@ -34,9 +34,7 @@ typedef struct WoRecorded
 extern void wo_ledger_record(WoRecord **records, int n, TimestampTz now);
 extern void wo_ledger_park(WoDelivery **deliveries, int n, TimestampTz due_at);
 extern void wo_ledger_cancel(WoDelivery **deliveries, int n);
-extern void wo_ledger_disable_endpoint(int64 endpoint_id, const char *reason);
-extern int	wo_ledger_bury_endpoint(int64 endpoint_id, const char *name,
-									int limit, TimestampTz now);
+extern bool wo_ledger_disable_endpoint(int64 endpoint_id, const char *reason);
 extern int	wo_ledger_find_recorded(WoLogEvent **events, int n,
 									MemoryContext context,
 									WoRecorded **recorded);

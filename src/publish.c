@@ -96,7 +96,7 @@ wo_sql_current_slot(PG_FUNCTION_ARGS)
 	int			slot;
 
 	pg_memory_barrier();
-	slot = wo_ring_current_event_slot();
+	slot = wo_ring_current_event_slot(fcinfo->flinfo->fn_oid);
 	if (xid != given_to)
 		given_slots = 0;
 	given_to = xid;

@@ -51,7 +51,7 @@ reset_database(WoDatabase *database)
 	memset(database, 0, sizeof(WoDatabase));
 	pg_atomic_init_u32(&database->wants, 0);
 	pg_atomic_init_u32(&database->dispatcher, WO_NO_PROC);
-	pg_atomic_init_u32(&database->event_slot, WO_NO_SLOT);
+	pg_atomic_init_u64(&database->event_leaf, 0);
 	pg_atomic_init_u64(&database->maintained_at, 0);
 	pg_atomic_init_u32(&database->maintained_by, WO_CALLER_SESSION);
 	pg_atomic_init_u32(&database->is_maintenance_wanted, 0);

@@ -17,7 +17,6 @@
 
 #define WO_MAX_SENDERS		32
 #define WO_NO_PROC			PG_UINT32_MAX
-#define WO_NO_SLOT			PG_UINT32_MAX
 #define WO_STATE_LEN		160
 #define WO_ERROR_LEN		256
 
@@ -58,7 +57,8 @@ typedef struct WoDatabase
 {
 	pg_atomic_uint32 wants;		/* WO_WANT_* not seen yet */
 	pg_atomic_uint32 dispatcher;	/* its proc number, or WO_NO_PROC */
-	pg_atomic_uint32 event_slot;	/* current leaf, or WO_NO_SLOT */
+	pg_atomic_uint64 event_leaf;	/* the current one: see ring.c; 0: not
+									 * known */
 	pg_atomic_uint64 maintained_at; /* start of the last maintain(); 0: none */
 	pg_atomic_uint32 maintained_by; /* a WoCaller: whose that was */
 	pg_atomic_uint32 is_maintenance_wanted; /* it said: again in a minute */

@@ -14,6 +14,10 @@
  * xid is not below the fence sees the new slot, and once all xids below it
  * have ended nobody can write to the old leaf any more.
  *
+ * What shared memory says goes with the OID of the function that reads it,
+ * current_slot(): after DROP EXTENSION and CREATE EXTENSION that is another
+ * one, whose ring begins anew, and the leaf of the old one means nothing.
+ *
  * Emptying takes the leaf's lock with NOWAIT: whoever reads the leaf wins, a
  * replay that has found events there and not committed among them.
  *
@@ -30,6 +34,8 @@
 #include "fault.h"
 #include "guard.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "ring.h"
 #include "settings.h"
 #include "txn.h"
@@ -68,6 +74,7 @@ static Ring event_ring = {.name = "event"};
 static Ring attempt_ring = {.name = "attempt"};
 static WoLeaf open_leaves[WO_RING_LEAVES];
 static int	n_open_leaves;
+static Oid	reading_function;	/* current_slot() of this extension */
 
 static WoStatement load_leaves = {
 	"SELECT ring, slot, turn, opened_at, closed_at, fence "
@@ -142,18 +149,29 @@ stored_event_slot(void)
 	return slot;
 }
 
-/* Returns the leaf that new events go to.  Runs in any backend. */
+/* Tells the backends which leaf new events go to. */
+static void
+tell_event_slot(WoDatabase *database, int slot)
+{
+	pg_atomic_write_u64(&database->event_leaf,
+						((uint64) reading_function << 32) | slot);
+}
+
+/*
+ * Returns the leaf that new events go to.  Runs in any backend; function is
+ * the OID of current_slot() there.
+ */
 int
-wo_ring_current_event_slot(void)
+wo_ring_current_event_slot(Oid function)
 {
 	static WoDatabase *database = NULL;
-	uint32		slot = WO_NO_SLOT;
+	uint64		leaf = 0;
 
 	if (wo_registry != NULL && database == NULL)
 		database = wo_registry_find(MyDatabaseId, true);
 	if (database != NULL)
-		slot = pg_atomic_read_u32(&database->event_slot);
-	return slot != WO_NO_SLOT ? (int) slot : stored_event_slot();
+		leaf = pg_atomic_read_u64(&database->event_leaf);
+	return leaf >> 32 == function ? (int) (uint32) leaf : stored_event_slot();
 }
 
 static int
@@ -218,7 +236,10 @@ wo_ring_load(WoDatabase *database)
 	for (uint64 row = 0; row < n_rows; row++)
 		load_leaf(row);
 	list_open_leaves();
-	pg_atomic_write_u32(&database->event_slot, event_ring.current);
+	reading_function = LookupFuncName(list_make2(makeString(WO_EXTENSION),
+												 makeString("current_slot")),
+									  0, NULL, false);
+	tell_event_slot(database, event_ring.current);
 }
 
 /* Returns the event leaves that hold rows, oldest turn first. */
@@ -270,7 +291,7 @@ turn_ring(Ring *ring, WoDatabase *database, TimestampTz now)
 	ring->leaves[next].opened_at = now;
 	ring->current = next;
 	if (ring == &event_ring)
-		pg_atomic_write_u32(&database->event_slot, next);
+		tell_event_slot(database, next);
 	list_open_leaves();
 }
 

@@ -32,7 +32,7 @@ typedef struct WoRingProblem
 	uint64		fence;			/* a transaction below it may be open, or 0 */
 } WoRingProblem;
 
-extern int	wo_ring_current_event_slot(void);
+extern int	wo_ring_current_event_slot(Oid function);
 
 /* The rest is the dispatcher's. */
 extern void wo_ring_load(WoDatabase *database);

@@ -59,6 +59,16 @@ static WoStatement insert_errors = {
 	lengthof(error_types), error_types, NULL
 };
 
+/*
+ * Where the clock was set back, the hour of a bucket may have been joined: no
+ * row that comes later would be read.
+ */
+static const Oid bucket_types[] = {TIMESTAMPTZOID};
+static WoStatement find_bucket = {
+	"SELECT greatest($1, hour_until) FROM webhook_outbox.rollup_watermark",
+	lengthof(bucket_types), bucket_types, NULL
+};
+
 /* What the last dispatcher left in attempt and did not write. */
 static WoStatement insert_open_endpoints = {
 	"INSERT INTO webhook_outbox.endpoint_rollup (resolution, bucket, "
@@ -212,6 +222,18 @@ wo_rollup_rows_count(const WoEndpointFacts *endpoint)
 		list_length(endpoint->series);
 }
 
+/* Returns the bucket to write to at this minute. */
+static TimestampTz
+bucket_at(TimestampTz minute)
+{
+	Datum		args[] = {TimestampTzGetDatum(minute)};
+	bool		isnull;
+
+	if (wo_txn_query(&find_bucket, args, NULL, 0) == 0)
+		return minute;
+	return DatumGetTimestampTz(wo_txn_value(0, 1, &isnull));
+}
+
 /* Inserts the rows of some endpoints, in the open transaction. */
 void
 wo_rollup_rows_write(WoEndpointFacts **endpoints, int n, TimestampTz bucket)
@@ -220,6 +242,7 @@ wo_rollup_rows_write(WoEndpointFacts **endpoints, int n, TimestampTz bucket)
 	int			n_errors = 0;
 	int			n_series = 0;
 
+	bucket = bucket_at(bucket);
 	for (int i = 0; i < n; i++)
 	{
 		n_tiers += list_length(endpoints[i]->tiers);

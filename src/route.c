@@ -3,7 +3,8 @@
  * route.c
  *	  Which endpoints an event matches.
  *
- * Layer 2, the memory of router.c, which resets it when endpoints change.
+ * Layer 2, the memory of router.c, which resets it when endpoints change and
+ * takes those out that do, and in again.
  *
  * What matches a (type, tenant) is worked out once and remembered, so that an
  * event costs one look-up with ten thousand endpoints too.  There may be as
@@ -30,36 +31,49 @@ typedef struct Route
 	List	   *endpoints;
 } Route;
 
+/* Some endpoints: those of a tenant, or those that want events of all. */
+typedef struct Group
+{
+	dlist_head	endpoints;		/* by WoEndpoint.route_node */
+	int			n;
+} Group;
+
 /* The endpoints of a tenant, or of several whose names begin alike. */
 typedef struct Tenant
 {
 	char		name[MAX_LABEL_LEN + 1];	/* hash key: cut off when longer */
-	List	   *endpoints;
+	Group		group;
 } Tenant;
 
 static MemoryContext route_context;
-static HTAB *route_table;		/* of Route */
-static HTAB *tenant_table;		/* of Tenant; NULL: not made since the reset */
-static List *of_all_tenants;	/* valid unless tenant_table is NULL */
-
-/* Makes an empty memory of matches.  Called once. */
-void
-wo_route_create(MemoryContext context)
-{
-	route_context = AllocSetContextCreate(context, "webhook_outbox routes",
-										  ALLOCSET_DEFAULT_SIZES);
-	wo_route_reset();
-}
+static HTAB *route_table;		/* of Route, in route_context */
+static HTAB *tenant_table;		/* of Tenant: those that have endpoints */
+static Group of_all_tenants;
+static int	n_largest;			/* endpoints that a tenant had, at most */
 
 static HTAB *
-make_table(const char *name, Size key_size, Size entry_size, int flags)
+make_table(MemoryContext context, const char *name, Size key_size,
+		   Size entry_size, int flags)
 {
 	HASHCTL		ctl;
 
 	ctl.keysize = key_size;
 	ctl.entrysize = entry_size;
-	ctl.hcxt = route_context;
+	ctl.hcxt = context;
 	return hash_create(name, 256, &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+}
+
+/* Makes an empty memory of matches.  Called once. */
+void
+wo_route_create(MemoryContext context)
+{
+	tenant_table = make_table(context, "webhook_outbox tenants",
+							  MAX_LABEL_LEN + 1, sizeof(Tenant),
+							  HASH_STRINGS);
+	dlist_init(&of_all_tenants.endpoints);
+	route_context = AllocSetContextCreate(context, "webhook_outbox routes",
+										  ALLOCSET_DEFAULT_SIZES);
+	wo_route_reset();
 }
 
 /* Forgets all matches: endpoints have changed. */
@@ -67,9 +81,8 @@ void
 wo_route_reset(void)
 {
 	MemoryContextReset(route_context);
-	tenant_table = NULL;
-	route_table = make_table("webhook_outbox routes", ROUTE_KEY_LEN,
-							 sizeof(Route), HASH_BLOBS);
+	route_table = make_table(route_context, "webhook_outbox routes",
+							 ROUTE_KEY_LEN, sizeof(Route), HASH_BLOBS);
 }
 
 static Tenant *
@@ -82,42 +95,62 @@ find_tenant(const char *name, HASHACTION action)
 	strlcpy(key, name, sizeof(key));
 	tenant = hash_search(tenant_table, key, action, &found);
 	if (action == HASH_ENTER && !found)
-		tenant->endpoints = NIL;
+	{
+		dlist_init(&tenant->group.endpoints);
+		tenant->group.n = 0;
+	}
 	return tenant;
 }
 
-/* Sorts the endpoints by tenant. */
-static void
-make_tenants(List *endpoints)
+/* Takes an endpoint in; its tenant stays as it is until it is taken out. */
+void
+wo_route_add(WoEndpoint *endpoint)
 {
-	ListCell   *cell;
+	Group	   *group = &of_all_tenants;
 
-	tenant_table = make_table("webhook_outbox tenants", MAX_LABEL_LEN + 1,
-							  sizeof(Tenant), HASH_STRINGS);
-	of_all_tenants = NIL;
-	foreach(cell, endpoints)
-	{
-		WoEndpoint *endpoint = lfirst(cell);
-		Tenant	   *tenant;
+	Assert(!endpoint->is_routed);
+	if (endpoint->tenant != NULL)
+		group = &find_tenant(endpoint->tenant, HASH_ENTER)->group;
+	dlist_push_tail(&group->endpoints, &endpoint->route_node);
+	endpoint->is_routed = true;
+	group->n++;
+	if (endpoint->tenant != NULL)
+		n_largest = Max(n_largest, group->n);
+}
 
-		if (endpoint->tenant == NULL)
-		{
-			of_all_tenants = lappend(of_all_tenants, endpoint);
-			continue;
-		}
-		tenant = find_tenant(endpoint->tenant, HASH_ENTER);
-		tenant->endpoints = lappend(tenant->endpoints, endpoint);
-	}
+/* Takes it out, if it is in.  A reset is due before the next match. */
+void
+wo_route_remove(WoEndpoint *endpoint)
+{
+	Group	   *group = &of_all_tenants;
+
+	if (!endpoint->is_routed)
+		return;
+	if (endpoint->tenant != NULL)
+		group = &find_tenant(endpoint->tenant, HASH_FIND)->group;
+	dlist_delete(&endpoint->route_node);
+	endpoint->is_routed = false;
+	group->n--;
+	if (group->n == 0 && endpoint->tenant != NULL)
+		(void) find_tenant(endpoint->tenant, HASH_REMOVE);
+}
+
+/* How many endpoints an event can match, at most. */
+int
+wo_route_widest(void)
+{
+	return of_all_tenants.n + n_largest;
 }
 
 static List *
-add_matches(List *matches, List *endpoints, const WoEvent *event)
+add_matches(List *matches, Group *group, const WoEvent *event)
 {
-	ListCell   *cell;
+	dlist_iter	iter;
 
-	foreach(cell, endpoints)
+	dlist_foreach(iter, &group->endpoints)
 	{
-		WoEndpoint *endpoint = lfirst(cell);
+		WoEndpoint *endpoint = dlist_container(WoEndpoint, route_node,
+											   iter.cur);
 
 		if (wo_endpoint_wants(endpoint, event->type, event->tenant))
 			matches = lappend(matches, endpoint);
@@ -129,16 +162,16 @@ add_matches(List *matches, List *endpoints, const WoEvent *event)
 static List *
 find_matches(const WoEvent *event)
 {
-	List	   *matches = add_matches(NIL, of_all_tenants, event);
+	List	   *matches = add_matches(NIL, &of_all_tenants, event);
 	Tenant	   *tenant = event->tenant ?
 	find_tenant(event->tenant, HASH_FIND) : NULL;
 
-	return tenant ? add_matches(matches, tenant->endpoints, event) : matches;
+	return tenant ? add_matches(matches, &tenant->group, event) : matches;
 }
 
 /* Returns those of the endpoints that asked for it; valid until the reset. */
 List *
-wo_route_match(const WoEvent *event, List *endpoints)
+wo_route_match(const WoEvent *event)
 {
 	char		key[ROUTE_KEY_LEN];
 	size_t		type_len = strlen(event->type);
@@ -148,11 +181,6 @@ wo_route_match(const WoEvent *event, List *endpoints)
 
 	if (hash_get_num_entries(route_table) > MAX_ROUTES)
 		wo_route_reset();
-	caller = MemoryContextSwitchTo(route_context);
-	if (tenant_table == NULL)
-		make_tenants(endpoints);
-	MemoryContextSwitchTo(caller);
-
 	if (type_len > MAX_LABEL_LEN)
 		return find_matches(event); /* out of a dump: nobody has checked it */
 	memset(key, 0, ROUTE_KEY_LEN);

@@ -35,10 +35,20 @@ typedef struct EndpointEntry
 
 static MemoryContext router_context;
 static HTAB *endpoint_table;
-static List *endpoints = NIL;
-static List *deleted = NIL;		/* of WoDeleted */
-static int	n_deleted = 0;		/* endpoints that are, and were not dropped */
-static List *seen_changes = NIL;	/* of int64 *: to forget at once */
+static List *endpoints = NIL;	/* in no order */
+static dlist_head changed_endpoints;	/* by changed_node: to be followed */
+static int	n_held = 0;			/* endpoints that nothing can be sent to */
+
+/*
+ * Changes that were read and not deleted yet, by what is to be done next.
+ * Deletions come in the order of their windows.
+ */
+static HTAB *change_table;		/* of WoChange */
+static dlist_head to_load;		/* empty but after an error */
+static dlist_head to_bury;		/* deletions: deliveries are stored */
+static dlist_head to_read;		/* deletions: events may be owed yet */
+static dlist_head to_forget;
+static uint64 looked_xmin = 0;	/* changes of lower xids were seen */
 
 #define LOAD_SQL(where) \
 	"SELECT e.endpoint_id, e.name, e.url, e.event_types, e.tenant, " \
@@ -66,11 +76,16 @@ static WoStatement load_some = {
 	LOAD_SQL("WHERE e.endpoint_id = ANY ($2)"), 2, load_types, NULL
 };
 
-static const Oid changes_types[] = {INT8ARRAYOID};
+/*
+ * What the last look did not show was not committed then: its xid is not below
+ * the first that was running.  So this touches neither changes that are known
+ * for long nor what an index keeps of those that were deleted.
+ */
+static const Oid changes_types[] = {XID8OID};
 static WoStatement find_changes = {
 	"SELECT change_id, endpoint_id, name, is_deleted, event_types, tenant, xid "
-	"FROM webhook_outbox.endpoint_change WHERE change_id <> ALL ($1) "
-	"ORDER BY change_id", 1, changes_types, NULL
+	"FROM webhook_outbox.endpoint_change WHERE xid >= $1 "
+	"ORDER BY xid, change_id", 1, changes_types, NULL
 };
 
 static const Oid forget_types[] = {INT8ARRAYOID};
@@ -78,6 +93,18 @@ static WoStatement forget_changes = {
 	"DELETE FROM webhook_outbox.endpoint_change WHERE change_id = ANY ($1)",
 	1, forget_types, NULL
 };
+
+static void
+make_change_table(void)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(WoChange);
+	ctl.hcxt = router_context;
+	change_table = hash_create("webhook_outbox endpoint changes", 64, &ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
 
 /* Makes an empty router.  Called once, when the dispatcher starts. */
 void
@@ -92,6 +119,12 @@ wo_router_create(MemoryContext context)
 	ctl.hcxt = router_context;
 	endpoint_table = hash_create("webhook_outbox endpoints", 256, &ctl,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	dlist_init(&changed_endpoints);
+	dlist_init(&to_load);
+	dlist_init(&to_bury);
+	dlist_init(&to_read);
+	dlist_init(&to_forget);
+	make_change_table();
 	wo_route_create(context);
 }
 
@@ -119,6 +152,7 @@ find_or_create(int64 endpoint_id, uint64 first_window)
 
 		entry->endpoint = wo_endpoint_create(endpoint_id);
 		entry->endpoint->first_window = first_window;
+		entry->endpoint->place = list_length(endpoints);
 		endpoints = lappend(endpoints, entry->endpoint);
 		MemoryContextSwitchTo(caller);
 	}
@@ -201,9 +235,24 @@ renew_config(WoEndpoint *endpoint)
 		MemoryContextSetParent(old, endpoint->config_context);
 }
 
+/* Likewise what follows from the configuration. */
 static void
-forget_old_config(WoEndpoint *endpoint)
+begin_change(WoEndpoint *endpoint)
 {
+	renew_config(endpoint);
+	wo_route_remove(endpoint);
+	n_held -= endpoint->hold_reason != NULL;
+	endpoint->hold_reason = NULL;
+	if (!endpoint->is_changed)
+		dlist_push_tail(&changed_endpoints, &endpoint->changed_node);
+	endpoint->is_changed = true;
+}
+
+static void
+end_change(WoEndpoint *endpoint)
+{
+	n_held += endpoint->hold_reason != NULL;
+	wo_route_add(endpoint);
 	MemoryContextDeleteChildren(endpoint->config_context);
 }
 
@@ -217,13 +266,13 @@ take_endpoint(uint64 row, uint64 first_window)
 
 	endpoint = find_or_create(DatumGetInt64(wo_txn_value(row, 1, &isnull)),
 							  first_window);
-	renew_config(endpoint);
+	begin_change(endpoint);
 	caller = MemoryContextSwitchTo(endpoint->config_context);
 	endpoint->name = wo_txn_text(row, 2);
 	set_patterns(endpoint, row, 4);
 	endpoint->tenant = wo_txn_utf8(row, 5);
 	endpoint->is_enabled = DatumGetBool(wo_txn_value(row, 6, &isnull));
-	n_deleted -= endpoint->is_deleted;
+	endpoint->is_gone = false;
 	endpoint->is_deleted = false;
 	set_schedule(endpoint, row, 10);
 	endpoint->jitter = DatumGetFloat8(wo_txn_value(row, 11, &isnull));
@@ -234,7 +283,7 @@ take_endpoint(uint64 row, uint64 first_window)
 		DatumGetFloat8(wo_txn_value(row, 19, &isnull));
 	endpoint->version++;
 	MemoryContextSwitchTo(caller);
-	forget_old_config(endpoint);
+	end_change(endpoint);
 }
 
 /*
@@ -242,71 +291,74 @@ take_endpoint(uint64 row, uint64 first_window)
  * all events from before the deletion are read: they were owed to it.
  */
 static void
-note_deleted(int64 change_id, uint64 row, uint64 last_window)
+note_deletion(WoChange *change, uint64 row, uint64 last_window)
 {
 	bool		isnull;
-	int64		endpoint_id = DatumGetInt64(wo_txn_value(row, 2, &isnull));
-	WoEndpoint *endpoint = find_or_create(endpoint_id, 0);
-	WoDeleted  *entry = palloc(sizeof(WoDeleted));
+	WoEndpoint *endpoint = find_or_create(change->endpoint_id, 0);
 	MemoryContext caller;
 
-	renew_config(endpoint);
+	begin_change(endpoint);
 	caller = MemoryContextSwitchTo(endpoint->config_context);
 	endpoint->name = wo_txn_text(row, 3);
 	set_patterns(endpoint, row, 5);
 	endpoint->tenant = wo_txn_utf8(row, 6);
 	MemoryContextSwitchTo(caller);
-	n_deleted += !endpoint->is_deleted;
 	endpoint->is_deleted = true;
 	endpoint->is_enabled = false;
-	endpoint->hold_reason = NULL;
+	endpoint->is_gone = false;
 	endpoint->deleted_xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
-	entry->change_id = change_id;
-	entry->endpoint_id = endpoint_id;
-	entry->name = pstrdup(endpoint->name);
-	entry->last_window = last_window;
-	deleted = lappend(deleted, entry);
-	forget_old_config(endpoint);
+	change->name = MemoryContextStrdup(router_context, endpoint->name);
+	change->deleted_xid = endpoint->deleted_xid;
+	change->last_window = last_window;
+	end_change(endpoint);
 }
 
-static Datum
-ids_of_deleted(void)
+/* Notes a change, unless it is known. */
+static void
+note_change(uint64 row, uint64 window)
 {
-	int			n = list_length(deleted);
-	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	bool		isnull;
+	WoChange	change;
+	WoChange   *kept;
 
-	for (int i = 0; i < n; i++)
-	{
-		WoDeleted  *entry = list_nth(deleted, i);
-
-		ids[i] = Int64GetDatum(entry->change_id);
-	}
-	return wo_txn_array(ids, NULL, n, INT8OID);
+	memset(&change, 0, sizeof(WoChange));
+	change.change_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
+	if (hash_search(change_table, &change.change_id, HASH_FIND, NULL))
+		return;
+	change.endpoint_id = DatumGetInt64(wo_txn_value(row, 2, &isnull));
+	if (DatumGetBool(wo_txn_value(row, 4, &isnull)))
+		note_deletion(&change, row, window);
+	kept = hash_search(change_table, &change.change_id, HASH_ENTER, NULL);
+	*kept = change;
+	dlist_push_tail(change.name ? &to_bury : &to_load, &kept->node);
 }
 
-/* Lists the endpoints that changed into *changed; returns how many. */
+/* Lists the endpoints that are to be loaded; returns how many. */
 static int
-note_changes(uint64 n_rows, Datum *changed, uint64 window)
+list_to_load(Datum **ids)
 {
-	MemoryContext caller = MemoryContextSwitchTo(router_context);
 	int			n = 0;
+	dlist_iter	iter;
 
-	for (uint64 row = 0; row < n_rows; row++)
+	dlist_foreach(iter, &to_load)
+		n++;
+	*ids = palloc((n + list_length(endpoints) + 1) * sizeof(Datum));
+	n = 0;
+	dlist_foreach(iter, &to_load)
 	{
-		bool		isnull;
-		int64	   *change_id = palloc(sizeof(int64));
+		WoChange   *change = dlist_container(WoChange, node, iter.cur);
 
-		*change_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
-		if (DatumGetBool(wo_txn_value(row, 4, &isnull)))
-			note_deleted(*change_id, row, window);
-		else
-		{
-			changed[n++] = wo_txn_value(row, 2, &isnull);
-			seen_changes = lappend(seen_changes, change_id);
-		}
+		(*ids)[n++] = Int64GetDatum(change->endpoint_id);
 	}
-	MemoryContextSwitchTo(caller);
-	return n;
+	return n + wo_credentials_to_reopen(endpoints, *ids + n);
+}
+
+/* What was to be loaded is loaded. */
+static void
+note_loaded(void)
+{
+	while (!dlist_is_empty(&to_load))
+		dlist_push_tail(&to_forget, dlist_pop_head_node(&to_load));
 }
 
 /*
@@ -314,32 +366,40 @@ note_changes(uint64 n_rows, Datum *changed, uint64 window)
  * transaction's snapshot, which is that of the given window or of one before
  * it.  Endpoints that are new get events from that window on (everything:
  * from any); deleted ones are owed events up to it.  Returns whether there was
- * anything to take over; the caller deals with wo_router_deleted then.
+ * anything to take over: see wo_router_next_changed and wo_router_to_bury.
  */
 bool
 wo_router_load(bool everything, TimestampTz now, uint64 window)
 {
+	uint64		xmin = wo_txn_xmin();
 	Datum		args[2];
-	Datum	   *changed;
-	int			n_changed;
+	Datum	   *ids;
+	int			n_ids;
 	uint64		n_rows;
 
-	args[0] = ids_of_deleted();
+	args[0] = UInt64GetDatum(looked_xmin);
 	n_rows = wo_txn_query(&find_changes, args, NULL, 0);
-	if (n_rows == 0 && !everything && !wo_credentials_must_reopen())
-		return false;
-	changed = palloc((n_rows + list_length(endpoints) + 1) * sizeof(Datum));
-	n_changed = note_changes(n_rows, changed, window);
-	n_changed += wo_credentials_to_reopen(endpoints, changed + n_changed);
+	for (uint64 row = 0; row < n_rows; row++)
+		note_change(row, window);
+	looked_xmin = xmin;			/* those are noted, whatever comes now */
+	if (dlist_is_empty(&to_load) && !everything &&
+		!wo_credentials_must_reopen())
+	{
+		if (!dlist_is_empty(&changed_endpoints))
+			wo_route_reset();
+		return !dlist_is_empty(&changed_endpoints);
+	}
+	n_ids = list_to_load(&ids);
 	wo_route_reset();			/* now, for the next query may fail */
 	args[0] = TimestampTzGetDatum(now);
-	args[1] = wo_txn_array(changed, NULL, n_changed, INT8OID);
+	args[1] = wo_txn_array(ids, NULL, n_ids, INT8OID);
 	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);
 	wo_credentials_begin();
 	for (uint64 row = 0; row < n_rows; row++)
 		take_endpoint(row, everything ? 0 : window);
 	wo_credentials_end();
 	wo_route_reset();
+	note_loaded();
 	return true;
 }
 
@@ -348,87 +408,147 @@ wo_router_load(bool everything, TimestampTz now, uint64 window)
  * under way, a crash would need the change to make it a dead letter.
  */
 static bool
-is_over(const WoDeleted *entry, uint64 read_windows)
+is_over(const WoChange *change, uint64 read_windows)
 {
-	WoEndpoint *endpoint = wo_router_find(entry->endpoint_id);
+	WoEndpoint *endpoint = wo_router_find(change->endpoint_id);
 
-	return entry->last_window <= read_windows &&
-		(endpoint == NULL || endpoint->n_in_flight == 0);
+	return change->last_window <= read_windows &&
+		(endpoint == NULL || !endpoint->is_deleted ||
+		 endpoint->n_in_flight == 0);
 }
 
-/* Are there changes to forget, with so many windows read to their end? */
-bool
-wo_router_has_to_forget(uint64 read_windows)
-{
-	ListCell   *cell;
-
-	foreach(cell, deleted)
-	{
-		if (is_over(lfirst(cell), read_windows))
-			return true;
-	}
-	return seen_changes != NIL;
-}
-
-/* Deletes the changes that are dealt with, in the open transaction. */
-void
-wo_router_forget_changes(uint64 read_windows)
+/* Lists at most limit deletions with deliveries to bury; returns how many. */
+int
+wo_router_to_bury(WoChange **changes, int limit)
 {
 	int			n = 0;
-	ListCell   *cell;
-	Datum	   *ids = palloc((list_length(seen_changes) +
-							  list_length(deleted) + 1) * sizeof(Datum));
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &to_bury)
+	{
+		if (n == limit)
+			break;
+		changes[n++] = dlist_container(WoChange, node, iter.cur);
+	}
+	return n;
+}
+
+/* All that was stored for a deleted endpoint is buried. */
+void
+wo_router_buried(WoChange *change)
+{
+	dlist_delete(&change->node);
+	dlist_push_tail(&to_read, &change->node);
+}
+
+/*
+ * Lists at most limit changes that are dealt with, with so many windows read
+ * to their end; returns how many.
+ */
+int
+wo_router_to_forget(uint64 read_windows, WoChange **changes, int limit)
+{
+	int			n = 0;
+	dlist_iter	iter;
+	dlist_mutable_iter read;
+
+	dlist_foreach_modify(read, &to_read)
+	{
+		WoChange   *change = dlist_container(WoChange, node, read.cur);
+
+		if (change->last_window > read_windows)
+			break;				/* so is that of all behind it */
+		if (!is_over(change, read_windows))
+			continue;
+		dlist_delete(&change->node);
+		dlist_push_tail(&to_forget, &change->node);
+	}
+	dlist_foreach(iter, &to_forget)
+	{
+		if (n == limit)
+			break;
+		changes[n++] = dlist_container(WoChange, node, iter.cur);
+	}
+	return n;
+}
+
+/* Deletes the rows of changes that are dealt with, in the open transaction. */
+void
+wo_router_forget_changes(WoChange **changes, int n)
+{
+	Datum	   *ids = palloc(n * sizeof(Datum));
 	Datum		arg;
 
-	foreach(cell, seen_changes)
-		ids[n++] = Int64GetDatum(*(int64 *) lfirst(cell));
-	foreach(cell, deleted)
-	{
-		WoDeleted  *entry = lfirst(cell);
-
-		if (is_over(entry, read_windows))
-			ids[n++] = Int64GetDatum(entry->change_id);
-	}
+	for (int i = 0; i < n; i++)
+		ids[i] = Int64GetDatum(changes[i]->change_id);
 	arg = wo_txn_array(ids, NULL, n, INT8OID);
 	wo_txn_execute(&forget_changes, &arg, NULL);
 }
 
-/* Once that is committed: no event is owed to those endpoints any more. */
-void
-wo_router_forgotten(uint64 read_windows)
+/* Forgets a deleted endpoint that nothing in memory refers to any more. */
+static void
+drop(WoEndpoint *endpoint)
 {
-	ListCell   *cell;
+	WoEndpoint *last = llast(endpoints);
 
-	list_free_deep(seen_changes);
-	seen_changes = NIL;
-	foreach(cell, deleted)
-	{
-		WoDeleted  *entry = lfirst(cell);
-		WoEndpoint *endpoint = wo_router_find(entry->endpoint_id);
-
-		if (!is_over(entry, read_windows))
-			continue;
-		if (endpoint)
-			endpoint->patterns = NIL;
-		pfree(entry->name);
-		pfree(entry);
-		deleted = foreach_delete_current(deleted, cell);
-	}
+	Assert(endpoint->is_deleted && endpoint->n_in_flight == 0);
+	hash_search(endpoint_table, &endpoint->endpoint_id, HASH_REMOVE, NULL);
+	lfirst(list_nth_cell(endpoints, endpoint->place)) = last;
+	last->place = endpoint->place;
+	endpoints = list_truncate(endpoints, list_length(endpoints) - 1);
+	wo_route_remove(endpoint);
 	wo_route_reset();
+	if (endpoint->is_changed)
+		dlist_delete(&endpoint->changed_node);
+	wo_endpoint_free(endpoint);
 }
 
-/* Endpoints that are deleted and may still be owed events: of WoDeleted. */
-List *
-wo_router_deleted(void)
-{
-	return deleted;
-}
-
-/* Is any endpoint in memory deleted? */
+/*
+ * Once that is committed, and nothing is pending: forgets a change.  After a
+ * deletion that drops the endpoint, unless it is there again; returns whether
+ * it does.
+ */
 bool
-wo_router_has_deleted(void)
+wo_router_forgotten(WoChange *change)
 {
-	return n_deleted > 0;
+	WoEndpoint *endpoint = wo_router_find(change->endpoint_id);
+	bool		is_last = change->name && endpoint && endpoint->is_deleted &&
+	endpoint->deleted_xid == change->deleted_xid;
+
+	if (is_last)
+		drop(endpoint);
+	if (change->name)
+		pfree(change->name);
+	dlist_delete(&change->node);
+	hash_search(change_table, &change->change_id, HASH_REMOVE, NULL);
+	return is_last;
+}
+
+/*
+ * Returns an endpoint that has changed since it was followed; NULL: there is
+ * none.
+ */
+WoEndpoint *
+wo_router_next_changed(void)
+{
+	if (dlist_is_empty(&changed_endpoints))
+		return NULL;
+	return dlist_head_element(WoEndpoint, changed_node, &changed_endpoints);
+}
+
+/* The change of an endpoint is followed. */
+void
+wo_router_followed(WoEndpoint *endpoint)
+{
+	dlist_delete(&endpoint->changed_node);
+	endpoint->is_changed = false;
+}
+
+/* How many endpoints are held? */
+int
+wo_router_n_held(void)
+{
+	return n_held;
 }
 
 /* All endpoints in memory, deleted ones too until they are dropped. */
@@ -438,22 +558,9 @@ wo_router_endpoints(void)
 	return endpoints;
 }
 
-/* Forgets a deleted endpoint that has nothing in memory any more. */
-void
-wo_router_drop(WoEndpoint *endpoint)
-{
-	Assert(endpoint->is_deleted && endpoint->n_in_flight == 0);
-	hash_search(endpoint_table, &endpoint->endpoint_id, HASH_REMOVE, NULL);
-	endpoints = list_delete_ptr(endpoints, endpoint);
-	n_deleted--;
-	MemoryContextDelete(endpoint->config_context);
-	pfree(endpoint);
-	wo_route_reset();
-}
-
 /* Returns the endpoints that asked for it; valid until the next load. */
 List *
 wo_router_match(const WoEvent *event)
 {
-	return wo_route_match(event, endpoints);
+	return wo_route_match(event);
 }

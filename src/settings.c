@@ -167,7 +167,8 @@ define_windows(void)
 			   NULL, &wo_window_events, 100, 1000000, 0);
 	define_int("webhook_outbox.window_size",
 			   "Memory for the events that the dispatcher holds.",
-			   NULL, &wo_window_size, 1024, MAX_KILOBYTES, GUC_UNIT_KB);
+			   "What comes back from the backlog may take up to twice as much besides.",
+			   &wo_window_size, 1024, MAX_KILOBYTES, GUC_UNIT_KB);
 }
 
 static void
@@ -182,12 +183,13 @@ define_retention(void)
 			   "Events that a delivery or dead letter needs are kept longer.",
 			   &wo_event_retention, MIN_RETENTION, INT_MAX / 2, GUC_UNIT_S);
 	define_int("webhook_outbox.metrics_retention",
-			   "How long the counts and percentiles of each day are kept.",
-			   "Those of hours are kept for 35 days, those of minutes for 26 hours.",
+			   "How long the counts and percentiles of each day, alerts, incidents and what operators did are kept.",
+			   "Counts of hours are kept for 35 days, those of minutes for 26 hours.",
 			   &wo_metrics_retention, MIN_METRICS, INT_MAX / 2, GUC_UNIT_S);
 	define_int("webhook_outbox.operation_retention",
 			   "How long operation_ids are remembered.",
-			   NULL, &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_S);
+			   "Where an endpoint has a retry_schedule that takes longer, as long as that.",
+			   &wo_operation_retention, 1, INT_MAX / 2, GUC_UNIT_S);
 }
 
 static void

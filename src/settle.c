@@ -35,6 +35,7 @@
 #define CURSOR_INTERVAL_US	USECS_PER_SEC
 #define STUCK_RETRY_US		USECS_PER_SEC
 #define BLOCKED_RETRY_US	(USECS_PER_SEC / 4)
+#define DISABLE_AGAIN_US	USECS_PER_SEC
 #define HTTP_GONE			410
 
 static MemoryContext batch_context; /* of the records that are pending */
@@ -48,7 +49,8 @@ static WoDelivery **parking;	/* to be stored, if still is_parking */
 static int	n_parking = 0;
 static TimestampTz parked_at = 0;	/* next_attempt_at of the last batch */
 static int	n_parking_room = 0; /* length of parking */
-static List *gone_endpoints = NIL;	/* that answered 410 */
+static bool has_gone = false;	/* endpoints that answered 410 */
+static TimestampTz disable_at = 0;	/* those are paused then */
 static bool has_results = false;	/* that were left to the next round */
 
 /* Called once, when the dispatcher starts. */
@@ -141,11 +143,10 @@ take_result(WoRecord *record, const WoResult *result)
 static void
 note_gone(WoDispatcher *d, WoEndpoint *endpoint)
 {
-	MemoryContext caller = MemoryContextSwitchTo(d->context);
-
 	endpoint->is_enabled = false;
-	gone_endpoints = list_append_unique_ptr(gone_endpoints, endpoint);
-	MemoryContextSwitchTo(caller);
+	endpoint->is_gone = true;
+	has_gone = true;
+	disable_at = d->now;
 }
 
 static void
@@ -290,16 +291,9 @@ wo_settle_drop(WoDelivery *delivery)
 	wo_delivery_free(delivery);
 }
 
-static void
-load_not_later_than(WoDispatcher *d, WoLane *lane, TimestampTz due_at)
-{
-	lane->next_due_at = Min(lane->next_due_at, due_at);
-	d->next_load_at = Min(d->next_load_at, due_at);
-}
-
 /* After the commit: what was parked is stored, and memory can let it go. */
 static void
-apply_parking(WoDispatcher *d)
+apply_parking(void)
 {
 	for (int i = 0; i < n_parking; i++)
 	{
@@ -310,8 +304,7 @@ apply_parking(WoDispatcher *d)
 		delivery->is_parking = false;
 		wo_delivery_mark_stored(delivery);
 		wo_backlog_add(delivery);
-		load_not_later_than(d, &delivery->endpoint->lanes[WO_LANE_FRESH],
-							parked_at);
+		wo_lane_due_by(&delivery->endpoint->lanes[WO_LANE_FRESH], parked_at);
 		if (!delivery->is_in_flight)
 			wo_settle_drop(delivery);
 	}
@@ -330,8 +323,8 @@ apply_records(WoDispatcher *d)
 		if (record->number > 0)
 			wo_rollup_add_attempt(record, d->now);
 		if (record->verdict == WO_VERDICT_RETRY)
-			load_not_later_than(d, &endpoint->lanes[WO_LANE_RETRY],
-								record->next_attempt_at);
+			wo_lane_due_by(&endpoint->lanes[WO_LANE_RETRY],
+						   record->next_attempt_at);
 		wo_settle_drop(record->delivery);
 	}
 	n_pending = 0;
@@ -340,21 +333,30 @@ apply_records(WoDispatcher *d)
 }
 
 /*
- * Pauses the endpoints that answered 410.  One that an operator has locked
- * is paused in memory all the same, and answers 410 again after a restart.
+ * Pauses the endpoints that answered 410, as they are in memory.  One that
+ * somebody has locked is tried again, until it is loaded as it is then.
  */
 static void
-disable_gone_endpoints(void)
+disable_gone_endpoints(WoDispatcher *d)
 {
+	bool		is_any_left = false;
 	ListCell   *cell;
 
-	foreach(cell, gone_endpoints)
+	if (!has_gone || d->now < disable_at)
+		return;
+	foreach(cell, wo_router_endpoints())
 	{
 		WoEndpoint *endpoint = lfirst(cell);
 
-		wo_ledger_disable_endpoint(endpoint->endpoint_id,
-								   "the receiver answered 410 Gone");
+		if (endpoint->is_gone)
+			endpoint->is_gone =
+				wo_ledger_disable_endpoint(endpoint->endpoint_id,
+										   "the receiver answered 410 Gone");
+		if (endpoint->is_gone)
+			is_any_left = true;
 	}
+	has_gone = is_any_left;
+	disable_at = d->now + DISABLE_AGAIN_US;
 }
 
 static bool
@@ -400,7 +402,7 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 		wo_ledger_record(pending, n_pending, d->now);
 	if (n_parking > 0)
 		write_parking(d);
-	disable_gone_endpoints();
+	disable_gone_endpoints(d);
 	if (n_pending > 0)
 		WO_FAULT("mid_record");
 	if (with_cursor)
@@ -411,8 +413,6 @@ write_records(WoDispatcher *d, bool with_cursor, bool with_rollup)
 	wo_txn_commit();
 	if (with_cursor)
 		WO_FAULT("after_cursor");
-	list_free(gone_endpoints);
-	gone_endpoints = NIL;
 	if (with_rollup)
 	{
 		WO_FAULT("after_rollup");
@@ -461,8 +461,9 @@ wo_settle_block(WoDispatcher *d, const ErrorData *error)
 	d->is_blocked = true;
 	d->unblock_at = GetCurrentTimestamp() + BLOCKED_RETRY_US;
 	d->wants |= WO_WANT_EVENTS | WO_WANT_COMMANDS | WO_WANT_ENDPOINTS;
-	d->must_check_claim = d->must_follow = d->must_look = true;
-	d->next_look_at = d->next_load_at = d->now;
+	d->must_check_claim = d->must_look = true;
+	d->must_follow = d->must_refresh = true;
+	d->next_look_at = d->now;
 }
 
 static void
@@ -517,6 +518,7 @@ wo_settle_set_back(WoDispatcher *d)
 {
 	first_pending_at = Min(first_pending_at, d->now);
 	retry_at = Min(retry_at, d->now + STUCK_RETRY_US);
+	disable_at = Min(disable_at, d->now + DISABLE_AGAIN_US);
 	d->unblock_at = Min(d->unblock_at, d->now + BLOCKED_RETRY_US);
 	parked_at = Min(parked_at, d->now);
 	d->reader->saved_at = Min(d->reader->saved_at, d->now);
@@ -534,6 +536,8 @@ wo_settle_deadline(void)
 		return DT_NOBEGIN;
 	if (wo_settle_has_pending())
 		at = Min(at, first_pending_at + BATCH_DELAY_US);
+	if (has_gone)
+		at = Min(at, disable_at);
 	return at;
 }
 
@@ -574,7 +578,7 @@ wo_settle_record(WoDispatcher *d, bool is_last)
 		return;
 	if (n_pending > 0)
 		WO_FAULT("after_record");
-	apply_parking(d);
+	apply_parking();
 	apply_records(d);
 	wo_reader_settle(d->reader);
 	retry_at = 0;

@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
@@ -66,6 +67,7 @@ static const char *const session_settings[][2] = {
 	{"default_transaction_deferrable", "off"},
 	{"session_replication_role", "origin"},
 	{"row_security", "off"},
+	{"restrict_nonsystem_relation_kind", ""},
 	{"statement_timeout", "0"},
 	{"transaction_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
@@ -82,7 +84,20 @@ static const char *const session_settings[][2] = {
 	/* Lost in a crash, a record is an attempt made twice: see P3. */
 	{"synchronous_commit", "off"},
 	{"jit", "off"},
-	{"max_parallel_workers_per_gather", "0"}
+	{"max_parallel_workers_per_gather", "0"},
+	/* What receivers have answered is for nobody who reads the log. */
+	{"auto_explain.log_parameter_max_length", "0"}
+};
+
+/*
+ * For the launcher, which reads pg_database and waits for it as long as it
+ * takes, but not for other people's transactions: a serializable one that is
+ * read only and deferrable would wait for all that write.
+ */
+static const char *const launcher_settings[][2] = {
+	{"default_transaction_isolation", "read committed"},
+	{"transaction_timeout", "0"},
+	{"lock_timeout", "0"}
 };
 
 /* For the dispatcher's statements alone, all short and by index. */
@@ -114,7 +129,14 @@ wo_txn_configure_session(const char *application_name)
 	apply(session_settings, lengthof(session_settings));
 }
 
-/* For the dispatcher, after that. */
+/* For the launcher, instead of that. */
+void
+wo_txn_configure_launcher(void)
+{
+	apply(launcher_settings, lengthof(launcher_settings));
+}
+
+/* For the dispatcher, after wo_txn_configure_session. */
 void
 wo_txn_configure_dispatcher(void)
 {
@@ -305,6 +327,19 @@ wo_txn_abort(void)
 	work_role = InvalidOid;
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Returns the first xid that was running when its snapshot was taken. */
+uint64
+wo_txn_xmin(void)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	TransactionId xmin = GetActiveSnapshot()->xmin;
+	uint64		epoch = EpochFromFullTransactionId(next);
+
+	if (xmin > XidFromFullTransactionId(next))
+		epoch--;				/* the counter has turned over since */
+	return (epoch << 32) | xmin;
 }
 
 static void

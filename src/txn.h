@@ -28,12 +28,14 @@ extern bool wo_is_dispatcher;
 
 extern void wo_txn_configure_session(const char *application_name);
 extern void wo_txn_configure_dispatcher(void);
+extern void wo_txn_configure_launcher(void);
 extern void wo_txn_watch_extension(void);
 extern void wo_txn_check_extension(void);
 extern void wo_txn_forget_role(void);
 extern void wo_txn_begin(const char *activity);
 extern void wo_txn_commit(void);
 extern void wo_txn_abort(void);
+extern uint64 wo_txn_xmin(void);
 extern bool wo_txn_find_extension(Oid *owner, Oid *namespace_id);
 extern uint64 wo_txn_query(WoStatement *statement, Datum *args,
 						   const char *nulls, long limit);

@@ -15,8 +15,9 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "check.h"
 #include "commands/dbcommands.h"
-#include "endpoint.h"
+#include "encoding.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "hook.h"
@@ -27,7 +28,6 @@
 #include "replication/logicalworker.h"
 #include "settings.h"
 #include "tenancy.h"
-#include "text.h"
 #include "timeline.h"
 #include "txn.h"
 #include "utils/array.h"
@@ -194,7 +194,8 @@ put_launcher(ReturnSetInfo *rsinfo, bool is_standby)
 static Datum
 foreign_text(const char *bytes)
 {
-	return PointerGetDatum(wo_text_from_bytes(bytes, strlen(bytes)));
+	return PointerGetDatum(wo_encoding_text_from_bytes(bytes,
+													   strlen(bytes)));
 }
 
 static void
@@ -270,6 +271,21 @@ put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
 		put_sender(rsinfo, &copy.senders[i], &name, i + 1);
 }
 
+/* Shows the caller's database, for which there was no entry left. */
+static void
+put_left_out(ReturnSetInfo *rsinfo)
+{
+	WoDatabase	database;
+
+	memset(&database, 0, sizeof(database));
+	database.database_id = MyDatabaseId;
+	strlcpy(database.last_error,
+			"there is no room for this database: raise webhook_outbox.max_databases, or name in webhook_outbox.databases those that deliver",
+			WO_ERROR_LEN);
+	database.last_error_at = GetCurrentTimestamp();
+	put_database(rsinfo, &database);
+}
+
 /*
  * SQL: worker_rows().  What shared memory knows of the workers.  On a standby
  * there are none, and none should be.
@@ -285,7 +301,8 @@ wo_sql_worker_rows(PG_FUNCTION_ARGS)
 	put_launcher(rsinfo, is_standby);
 	if (is_standby)
 		return (Datum) 0;
-	(void) wo_registry_find(MyDatabaseId, true);
+	if (wo_registry_find(MyDatabaseId, true) == NULL)
+		put_left_out(rsinfo);
 	for (int i = 0; i < wo_registry->n_databases; i++)
 		put_database(rsinfo, &wo_registry->databases[i]);
 	return (Datum) 0;

@@ -236,6 +236,8 @@ CREATE TABLE webhook_outbox.command (
   CHECK (kind = 'cancel' OR endpoint_id IS NOT NULL)
 );
 CREATE INDEX command_event ON webhook_outbox.command (event_xid, event_id, command_id);
+-- for who asks about one event, as delivery_status does
+CREATE INDEX command_event_id ON webhook_outbox.command (event_id);
 COMMENT ON TABLE webhook_outbox.command IS 'what SQL functions asked of the dispatcher and it has not done yet';
 COMMENT ON COLUMN webhook_outbox.command.command_id IS 'number of the command';
 COMMENT ON COLUMN webhook_outbox.command.kind IS 'send, cancel, or retry (what waits for a retry, earlier)';
@@ -256,6 +258,8 @@ CREATE TABLE webhook_outbox.endpoint_change (
   xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
   CHECK (NOT is_deleted OR event_types IS NOT NULL)
 );
+-- The dispatcher reads what its last look did not show, and nothing of what it has deleted since.
+CREATE INDEX endpoint_change_xid ON webhook_outbox.endpoint_change (xid, change_id);
 COMMENT ON TABLE webhook_outbox.endpoint_change IS 'changes of endpoints that the dispatcher has not taken over yet';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.change_id IS 'number of the change';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.endpoint_id IS 'which endpoint';
@@ -297,8 +301,9 @@ COMMENT ON COLUMN webhook_outbox.cursor.turn IS 'position in the window: turn of
 COMMENT ON COLUMN webhook_outbox.cursor.xid IS '... then xid ...';
 COMMENT ON COLUMN webhook_outbox.cursor.id IS '... then id; all up to here is settled';
 COMMENT ON COLUMN webhook_outbox.cursor.updated_at IS 'when it moved last';
+-- Nothing was seen. Not pg_current_snapshot(): that can show the very transaction, which may publish before it commits.
 INSERT INTO webhook_outbox.cursor
-  SELECT s, s, 0, '0', '00000000-0000-0000-0000-000000000000', clock_timestamp() FROM pg_current_snapshot() s;
+  VALUES ('1:1:', '1:1:', 0, '0', '00000000-0000-0000-0000-000000000000', clock_timestamp());
 
 -- A copy of the database (a restored dump, CREATE DATABASE TEMPLATE, pg_upgrade) carries a claim that is not its own, one
 -- that was recovered to a point in time a claim that is older than its timeline. Either sends nothing until

@@ -163,8 +163,8 @@ BEGIN
   SELECT c.key INTO v_null
   FROM jsonb_each_text(to_jsonb(NEW)) c
   WHERE c.value IS NULL
-    AND c.key NOT IN ('tenant', 'disabled_reason', 'disabled_at', 'ca_certificates', 'proxy', 'owner', 'description',
-                      'success_objective', 'latency_objective')
+    AND c.key IN ('name', 'url', 'event_types', 'tier', 'enabled', 'body_format', 'timeout', 'retry_schedule', 'retry_jitter',
+                  'max_in_flight', 'http_version', 'endpoint_id', 'created_at', 'updated_at') -- not those that others add
   LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'not_null_violation',

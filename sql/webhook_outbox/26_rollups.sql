@@ -13,7 +13,8 @@ COMMENT ON COLUMN webhook_outbox.time_window.length IS 'how long it is';
 COMMENT ON COLUMN webhook_outbox.time_window.start_unit IS 'its start is rounded down to a whole one of these';
 INSERT INTO webhook_outbox.time_window VALUES
   ('5m', '5 minutes', 'minute'), ('30m', '30 minutes', 'minute'), ('1h', '1 hour', 'minute'), ('6h', '6 hours', 'minute'),
-  ('24h', '24 hours', 'hour'), ('3d', '3 days', 'hour'), ('30d', '30 days', 'hour');
+  -- hours, for a day of the reader's time zone may have 23 or 25
+  ('24h', '24 hours', 'hour'), ('3d', '72 hours', 'hour'), ('30d', '720 hours', 'hour');
 
 CREATE TABLE webhook_outbox.endpoint_rollup (
   bucket          timestamptz NOT NULL,

@@ -139,7 +139,8 @@ COMMENT ON VIEW webhook_outbox.delivery_status IS
   'where each delivery (event x endpoint) stands; quick for one event_id, for one endpoint that is not delivered to, for one state';
 COMMENT ON COLUMN webhook_outbox.delivery_status.event_id IS 'what';
 COMMENT ON COLUMN webhook_outbox.delivery_status.event_type IS 'type of the event; NULL: past its retention';
-COMMENT ON COLUMN webhook_outbox.delivery_status.endpoint_name IS 'to whom, by name; NULL: the endpoint was deleted';
+COMMENT ON COLUMN webhook_outbox.delivery_status.endpoint_name IS
+  'to whom, by name, of a dead letter also when the endpoint was deleted since; NULL: it was deleted';
 COMMENT ON COLUMN webhook_outbox.delivery_status.state IS
   'pending (not begun, in flight or waiting for its turn), retrying, delivered, dead (see dead_letter, unless discarded) or cancelled';
 COMMENT ON COLUMN webhook_outbox.delivery_status.attempts IS 'attempts made';
@@ -205,12 +206,13 @@ COMMENT ON COLUMN webhook_outbox.worker_status.expected IS 'whether it should ru
 COMMENT ON COLUMN webhook_outbox.worker_status.is_running IS 'whether it does';
 COMMENT ON COLUMN webhook_outbox.worker_status.state IS 'what it is doing';
 COMMENT ON COLUMN webhook_outbox.worker_status.running_since IS 'when it was started';
-COMMENT ON COLUMN webhook_outbox.worker_status.in_flight IS 'requests under way';
-COMMENT ON COLUMN webhook_outbox.worker_status.delivered IS 'attempts that delivered, since it was started';
-COMMENT ON COLUMN webhook_outbox.worker_status.failed IS 'attempts that failed, since it was started';
-COMMENT ON COLUMN webhook_outbox.worker_status.per_second IS 'attempts ended per second, lately';
-COMMENT ON COLUMN webhook_outbox.worker_status.restarts IS 'how often it was started again';
-COMMENT ON COLUMN webhook_outbox.worker_status.last_error IS 'why it stopped or failed last';
+COMMENT ON COLUMN webhook_outbox.worker_status.in_flight IS 'requests under way; NULL: the launcher';
+COMMENT ON COLUMN webhook_outbox.worker_status.delivered IS 'of a dispatcher: attempts that delivered, since it was started';
+COMMENT ON COLUMN webhook_outbox.worker_status.failed IS 'of a dispatcher: attempts that failed, since it was started';
+COMMENT ON COLUMN webhook_outbox.worker_status.per_second IS 'of a dispatcher: attempts that delivered, per second of the last few';
+COMMENT ON COLUMN webhook_outbox.worker_status.restarts IS
+  'how often it was started again: a dispatcher since the server was, a sender since its dispatcher was; NULL: the launcher';
+COMMENT ON COLUMN webhook_outbox.worker_status.last_error IS 'of a dispatcher: why it, or a sender of it, stopped or failed last';
 COMMENT ON COLUMN webhook_outbox.worker_status.last_error_at IS 'when that was';
 
 CREATE VIEW webhook_outbox.queue_status AS

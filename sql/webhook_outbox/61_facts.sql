@@ -70,8 +70,9 @@ CREATE FUNCTION webhook_outbox.open_facts(
   OUT http_status smallint) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-  SELECT date_trunc('minute', greatest(a.started_at + coalesce(a.total_ms, 0) * interval '1 millisecond', o.since_at)),
-         a.endpoint_id, coalesce(p.tier, 0::smallint), a.event_id, a.number > 1, a.origin IS NOT NULL,
+  SELECT date_trunc('minute', greatest(a.started_at + coalesce(a.total_ms, 0) * interval '1 millisecond', o.since_at,
+                                       (SELECT m.hour_until FROM webhook_outbox.rollup_watermark m LIMIT 1))),
+         a.endpoint_id, k.tier, a.event_id, a.number > 1, a.origin IS NOT NULL,
          a.outcome = 'delivered', a.outcome = 'delivered' AND l.ms > m.ms,
          -- given up: the last attempt, unless nobody wanted it any more
          a.outcome <> 'delivered' AND a.next_attempt_at IS NULL
@@ -84,7 +85,13 @@ AS $$
   FROM webhook_outbox.open_attempts() a
   JOIN webhook_outbox.open_span o ON a.endpoint_id > o.beyond_endpoint AND a.endpoint_id <= o.to_endpoint
   LEFT JOIN webhook_outbox.endpoint p ON p.endpoint_id = a.endpoint_id
-  LEFT JOIN webhook_outbox.tier t ON t.tier = p.tier
+  CROSS JOIN LATERAL (
+    -- of one that was deleted meanwhile the rollups know it, unless it never had a success
+    SELECT coalesce(p.tier, (
+      SELECT b.tier FROM webhook_outbox.endpoint_rollup b
+      WHERE b.endpoint_id = a.endpoint_id AND b.delivered + b.redelivered > 0
+      ORDER BY b.endpoint_id, b.resolution, b.bucket DESC LIMIT 1), 0::smallint) AS tier) k
+  LEFT JOIN webhook_outbox.tier t ON t.tier = k.tier
   CROSS JOIN LATERAL (
     SELECT CASE WHEN a.number = 1 THEN a.wait_ms::double precision + a.total_ms
                 ELSE greatest(extract(epoch FROM a.started_at - webhook_outbox.id_time(a.event_id)) * 1000, 0)
@@ -121,6 +128,9 @@ CREATE FUNCTION webhook_outbox.open_series_minutes(
   OUT latency_max_ms real, OUT http_max_ms real, OUT latency bytea, OUT http bytea) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
+  WITH full_table AS MATERIALIZED (
+    SELECT FROM webhook_outbox.series i WHERE i.event_type <> '(other)'
+    HAVING count(*) >= current_setting('webhook_outbox.max_series', true)::bigint)
   SELECT f.bucket, f.endpoint_id, coalesce(e.type, '(other)'), e.tenant, e.source,
          count(*), count(*) FILTER (WHERE NOT f.is_good), count(*) FILTER (WHERE f.is_retry),
          count(*) FILTER (WHERE f.is_good AND NOT f.is_again), count(*) FILTER (WHERE f.is_late AND NOT f.is_again),
@@ -132,7 +142,14 @@ AS $$
          webhook_outbox.histogram(f.latency_ms), webhook_outbox.histogram(f.http_ms)
   FROM webhook_outbox.open_facts() f
   LEFT JOIN LATERAL (
-    SELECT v.type, v.tenant, v.source FROM webhook_outbox.event v WHERE v.id = f.event_id LIMIT 1) e ON true
+    SELECT v.type, v.tenant, v.source FROM webhook_outbox.event v WHERE v.id = f.event_id LIMIT 1) v ON true
+  -- there are as many series as are allowed: what has none of its own will have none
+  LEFT JOIN LATERAL (
+    SELECT v.type, v.tenant, v.source
+    WHERE NOT EXISTS (SELECT FROM full_table)
+       OR EXISTS (SELECT FROM webhook_outbox.series i
+                  WHERE i.endpoint_id = f.endpoint_id AND i.event_type = v.type
+                    AND i.tenant IS NOT DISTINCT FROM v.tenant AND i.source IS NOT DISTINCT FROM v.source)) e ON true
   GROUP BY f.bucket, f.endpoint_id, e.type, e.tenant, e.source
 $$;
 COMMENT ON FUNCTION webhook_outbox.open_series_minutes() IS 'the rows that series_rollup still lacks';
@@ -352,15 +369,20 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.window_series_facts(text[], text) IS
   'the same of each tenant (p_by => ''tenant'') or event type';
 
--- The queue. new_delivery is exact, but looks at each event: events that came after the dispatcher last did something can
--- have no record yet and are counted by the minute. While it works there are none of these.
+-- The queue. new_delivery is exact, but looks at each event: events that came ten seconds after the dispatcher last did
+-- something, and later, can have no record yet, and where there are many they are counted by the minute. Few of them may be
+-- the first ones after a pause, with a dispatcher at work.
 
 CREATE FUNCTION webhook_outbox.new_delivery_minutes(
   OUT endpoint_id bigint, OUT created_minute timestamptz, OUT deliveries bigint, OUT oldest_at timestamptz)
   RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 200 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-  WITH late AS (SELECT c.updated_at + interval '10 seconds' AS from_at FROM webhook_outbox.cursor c LIMIT 1)
+  WITH moved AS (SELECT c.updated_at + interval '10 seconds' AS at FROM webhook_outbox.cursor c LIMIT 1),
+  late AS MATERIALIZED (
+    SELECT CASE WHEN (SELECT count(*) FROM (SELECT FROM webhook_outbox.new_event n
+                                            WHERE n.created_at >= (SELECT m.at FROM moved m) LIMIT 1001) f) > 1000
+                THEN (SELECT m.at FROM moved m) ELSE 'infinity' END AS from_at)
   SELECT d.endpoint_id, date_trunc('minute', d.created_at), count(*), min(d.created_at)
   FROM webhook_outbox.new_delivery d
   WHERE d.created_at < (SELECT l.from_at FROM late l)

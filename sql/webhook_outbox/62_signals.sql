@@ -155,17 +155,18 @@ AS $$
            count(*) AS endpoints, sum(q.waiting) AS waiting, sum(q.retrying) AS retrying, sum(q.parked) AS parked,
            sum(q.scheduled) AS scheduled, sum(q.blocked) AS blocked, min(q.oldest_at) AS oldest_at,
            count(*) FILTER (WHERE e.disabled_at IS NOT NULL) AS disabled,
-           sum(l.dead_letters) AS dead_letters, max(f.ratio) AS ratio, sum(f.delivered) AS delivered
+           sum(l.dead_letters) AS dead_letters, sum(f.delivered) AS delivered,
+           max(f.latency_p95 / (extract(epoch FROM p.latency_objective) * 1000)::double precision) AS ratio
     FROM webhook_outbox.endpoint_objective p
     JOIN webhook_outbox.endpoint e ON e.endpoint_id = p.endpoint_id
     JOIN webhook_outbox.queue_facts() q ON q.endpoint_id = p.endpoint_id
     LEFT JOIN (
       SELECT d.endpoint_id, count(*) AS dead_letters FROM webhook_outbox.dead_letter d GROUP BY 1) l
       ON l.endpoint_id = p.endpoint_id
-    LEFT JOIN LATERAL (
-      SELECT webhook_outbox.histogram_quantile(webhook_outbox.histogram_merge(w.latency), 0.95)
-               / (extract(epoch FROM p.latency_objective) * 1000)::double precision AS ratio, sum(w.delivered) AS delivered
-      FROM webhook_outbox.window_facts('{5m}') w WHERE w.endpoint_id = p.endpoint_id) f ON true
+    LEFT JOIN (
+      SELECT w.endpoint_id, webhook_outbox.histogram_quantile(webhook_outbox.histogram_merge(w.latency), 0.95) AS latency_p95,
+             sum(w.delivered) AS delivered
+      FROM webhook_outbox.window_facts('{5m}') w GROUP BY w.endpoint_id) f ON f.endpoint_id = p.endpoint_id
     GROUP BY 1)
   SELECT s.subject, s.endpoint_id, v.signal, v.value, coalesce(v.samples, 0)
   FROM subject s
@@ -292,13 +293,15 @@ AS $$
            p.outcome, p.http_status, sum(p.attempts)::bigint AS attempts
     FROM part p
     JOIN webhook_outbox.time_window w ON w.time_window IN ('5m', '1h', '24h', '30d') AND w.length >= p.length
-    JOIN webhook_outbox.endpoint e ON e.endpoint_id = p.endpoint_id
+    LEFT JOIN webhook_outbox.endpoint e ON e.endpoint_id = p.endpoint_id
+    WHERE e.endpoint_id IS NOT NULL OR p_scope = 'overall'
     GROUP BY 1, 2, 3, 4),
   total AS (
     SELECT f.time_window, CASE p_scope WHEN 'endpoint' THEN f.endpoint_id WHEN 'tier' THEN e.tier ELSE 0 END AS key,
            sum(f.attempts)::bigint AS attempts
     FROM webhook_outbox.window_facts('{5m,1h,24h,30d}', false) f
-    JOIN webhook_outbox.endpoint e ON e.endpoint_id = f.endpoint_id
+    LEFT JOIN webhook_outbox.endpoint e ON e.endpoint_id = f.endpoint_id
+    WHERE e.endpoint_id IS NOT NULL OR p_scope = 'overall'
     GROUP BY 1, 2)
   SELECT CASE p_scope WHEN 'endpoint' THEN p.name WHEN 'tier' THEN f.key::text ELSE '' END,
          p.endpoint_id, f.time_window, f.outcome, f.http_status, f.attempts, 100.0 * f.attempts / nullif(t.attempts, 0)
@@ -307,7 +310,8 @@ AS $$
   LEFT JOIN webhook_outbox.endpoint p ON p_scope = 'endpoint' AND p.endpoint_id = f.key
 $$;
 COMMENT ON FUNCTION webhook_outbox.window_errors(text) IS
-  'attempts that failed, by kind, for all subjects of a scope: overall, tier or endpoint; endpoints deleted since are left out';
+  'attempts that failed, by kind, for all subjects of a scope: overall (endpoints deleted since too), tier (of the endpoints '
+  'that it has now) or endpoint';
 
 CREATE VIEW webhook_outbox.error_rate AS
   SELECT 'overall'::text AS scope, e.subject, e.endpoint_id, e.time_window, e.outcome, e.http_status, e.attempts,

@@ -49,18 +49,20 @@ LANGUAGE sql STABLE SECURITY DEFINER ROWS 200 SET search_path = pg_catalog, pg_t
 AS $$
   WITH counts AS MATERIALIZED (SELECT * FROM webhook_outbox.slo_counts('{5m,30m,1h,6h,3d,30d}')),
   subject AS (
-    SELECT 'tier' AS scope, t.name, t.tier, NULL::bigint AS endpoint_id, t.success_objective, t.latency_objective
+    SELECT 'tier' AS scope, t.tier::bigint AS key, t.name, t.tier, NULL::bigint AS endpoint_id, t.success_objective,
+           t.latency_objective
     FROM webhook_outbox.tier t
     UNION ALL
-    SELECT 'endpoint', p.name, p.tier, p.endpoint_id, p.success_objective, p.latency_objective
+    SELECT 'endpoint', p.endpoint_id, p.name, p.tier, p.endpoint_id, p.success_objective, p.latency_objective
     FROM webhook_outbox.endpoint_objective p),
   per AS (
-    SELECT CASE WHEN grouping(c.endpoint_id) = 1 THEN 'tier' ELSE 'endpoint' END AS scope, c.tier, c.endpoint_id,
-           c.time_window, sum(c.good)::bigint AS good, sum(c.bad)::bigint AS bad
+    -- one key for both, so that the join below can be by hash
+    SELECT CASE WHEN grouping(c.endpoint_id) = 1 THEN 'tier' ELSE 'endpoint' END AS scope,
+           CASE WHEN grouping(c.endpoint_id) = 1 THEN c.tier ELSE c.endpoint_id END AS key, c.time_window, sum(c.good)::bigint AS good, sum(c.bad)::bigint AS bad
     FROM counts c
     GROUP BY GROUPING SETS ((c.time_window, c.tier), (c.time_window, c.endpoint_id))),
   wide AS (
-    SELECT p.scope, p.tier, p.endpoint_id,
+    SELECT p.scope, p.key,
            coalesce(sum(p.good) FILTER (WHERE p.time_window = '30d'), 0)::bigint AS good,
            coalesce(sum(p.bad) FILTER (WHERE p.time_window = '30d'), 0)::bigint AS bad,
            sum(p.bad::double precision / nullif(p.good + p.bad, 0)) FILTER (WHERE p.time_window = '5m') AS bad_5m,
@@ -69,15 +71,14 @@ AS $$
            sum(p.bad::double precision / nullif(p.good + p.bad, 0)) FILTER (WHERE p.time_window = '6h') AS bad_6h,
            sum(p.bad::double precision / nullif(p.good + p.bad, 0)) FILTER (WHERE p.time_window = '3d') AS bad_3d
     FROM per p
-    GROUP BY p.scope, p.tier, p.endpoint_id)
+    GROUP BY p.scope, p.key)
   SELECT s.scope, s.name, s.tier, s.endpoint_id, s.success_objective, s.latency_objective,
          coalesce(w.good, 0), coalesce(w.good + w.bad, 0), 100.0 * w.good / nullif(w.good + w.bad, 0),
          b.budget, coalesce(w.bad, 0), r.remaining, w.bad_5m / a.share, w.bad_30m / a.share, w.bad_1h / a.share,
          w.bad_6h / a.share, w.bad_3d / a.share, x.exhausted_in,
          webhook_outbox.slo_state(w.good + w.bad, r.remaining, w.bad_1h / a.share, w.bad_6h / a.share, x.exhausted_in)
   FROM subject s
-  LEFT JOIN wide w
-    ON w.scope = s.scope AND CASE s.scope WHEN 'tier' THEN w.tier = s.tier ELSE w.endpoint_id = s.endpoint_id END
+  LEFT JOIN wide w ON w.scope = s.scope AND w.key = s.key
   CROSS JOIN LATERAL (SELECT (100 - s.success_objective)::double precision / 100 AS share) a
   CROSS JOIN LATERAL (SELECT coalesce(w.good + w.bad, 0) * a.share AS budget) b
   CROSS JOIN LATERAL (SELECT 100 * (1 - w.bad / nullif(b.budget, 0)) AS remaining) r

@@ -32,9 +32,10 @@ BEGIN
   END IF;
   RETURN ARRAY(SELECT DISTINCT left(k, 64) FROM json_object_keys(p_payload) k ORDER BY 1 LIMIT 100);
 EXCEPTION
-  -- json keeps escapes that are no characters (\u0000, half a surrogate pair), and only stumbles over them here; what was
-  -- nested as deep as its publisher's stack let it is too deep for a process that has less of that left
-  WHEN data_exception OR statement_too_complex THEN
+  -- json keeps escapes that are no characters (\u0000, half a surrogate pair), and only stumbles over them here, as it does in
+  -- SQL_ASCII over any beyond ASCII (not supported); what was nested as deep as its publisher's stack let it is too deep for
+  -- a process that has less of that left
+  WHEN data_exception OR feature_not_supported OR statement_too_complex THEN
     RETURN '{}';
 END
 $$;

@@ -237,5 +237,6 @@ COMMENT ON FUNCTION webhook_outbox.compare_periods(tstzrange, tstzrange, text) I
   'each signal of two periods, of all endpoints or one, with the change and a verdict: better or worse (p_value below 0.01), no '
   'evidence, not enough data (below 20 samples), not tested. Only deliveries that came to an end count. The tests take '
   'deliveries as independent: one outage can make a difference significant that is its doing alone. Ends are rounded down to '
-  'the minute (hour after 25 hours, day after 34 days). compare_periods(tstzrange(now() - ''2 h'', now() - ''1 h''), '
-  'tstzrange(now() - ''1 h'', now()), endpoint => ''billing'')';
+  'the minute (hour after 25 hours, day after 34 days). compare_periods('
+  'tstzrange(now() - interval ''2 h'', now() - interval ''1 h''), tstzrange(now() - interval ''1 h'', now()), '
+  'endpoint => ''billing'')';

@@ -123,8 +123,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.maintain(text) IS
-  'runs the maintenance steps that are due, or the one that is named, whatever it is due; returns a row for each. To be called '
-  'once a minute: the dispatcher sees to that unless somebody else does, see maintenance_status and schedule_maintenance()';
+  'runs the maintenance steps that are due, or the one that is named, due or not, enabled or not; returns a row for each. To '
+  'be called once a minute: the dispatcher sees to that unless somebody else does, see maintenance_status and schedule_maintenance()';
 
 -- Joining rollups. One transaction writes the joined rows and moves the watermark, so after a crash it is done or not.
 

@@ -1,15 +1,17 @@
 -- Answers for people: why was this not delivered, and what exactly is sent.
 
+-- As seen from one moment, however long the lines take: what came later is not said to be longer ago.
+
 CREATE FUNCTION webhook_outbox.time_words(at timestamptz) RETURNS text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(CASE WHEN at > clock_timestamp() THEN '%s (in %s)' ELSE '%s (%s ago)' END,
+  SELECT format(CASE WHEN at > statement_timestamp() THEN '%s (in %s)' ELSE '%s (%s ago)' END,
                 date_trunc('second', at),
                 CASE WHEN s < 120 THEN round(s) || ' s'
                      WHEN s < 7200 THEN round(s / 60) || ' min'
                      WHEN s < 172800 THEN round(s / 3600) || ' h'
                      ELSE round(s / 86400) || ' days' END)
-  FROM abs(extract(epoch FROM at - clock_timestamp())) AS s;
+  FROM abs(extract(epoch FROM at - statement_timestamp())) AS s;
 $$;
 COMMENT ON FUNCTION webhook_outbox.time_words(timestamptz) IS 'a time for people: 2026-01-31 12:00:00+00 (in 5 min)';
 
@@ -136,6 +138,8 @@ BEGIN
                        coalesce(p_status.last_error, v_last.error, 'HTTP ' || p_status.last_status, 'no more is known'));
     IF v_last.error LIKE 'certificate was not accepted%' THEN
       RETURN NEXT '  A CA of your own goes into ca_certificates of the endpoint, or into the file of webhook_outbox.ca_file.';
+    ELSIF v_last.error LIKE 'the endpoint has no signing key%' AND p_endpoint.name IS NOT NULL THEN
+      RETURN NEXT format('  SELECT webhook_outbox.rotate_secret(%L) gives it one.', p_endpoint.name);
     ELSIF v_last.outcome = 'blocked' THEN
       RETURN QUERY SELECT '  ' || h FROM webhook_outbox.blocked_hint(v_last.error) h WHERE h IS NOT NULL;
     END IF;
@@ -176,10 +180,11 @@ BEGIN
     FROM webhook_outbox.operator_action a
     WHERE a.endpoint_id = p_endpoint.endpoint_id AND a.action = 'pause' AND p_endpoint.disabled_at IS NULL
     ORDER BY a.action_id DESC LIMIT 1;
-    RETURN NEXT format('  The endpoint %s: resume_endpoint(%L) lets it go on.', coalesce(v_paused, 'is paused'), p_endpoint.name);
+    RETURN NEXT format('  The endpoint %s: SELECT webhook_outbox.resume_endpoint(%L) lets it go on.',
+                       coalesce(v_paused, 'is paused'), p_endpoint.name);
   ELSIF p_status.state IN ('dead', 'cancelled') AND p_endpoint.endpoint_id IS NOT NULL
         AND p_status.created_at IS NOT NULL THEN
-    RETURN NEXT format('  redeliver(%L, %L) sends it again.', p_status.event_id, p_endpoint.name);
+    RETURN NEXT format('  SELECT webhook_outbox.redeliver(%L, %L) sends it again.', p_status.event_id, p_endpoint.name);
   END IF;
 END
 $$;
@@ -190,15 +195,14 @@ CREATE FUNCTION webhook_outbox.explain_not_owed(p_event webhook_outbox.event, p_
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('Endpoint "%s" %s.', p_endpoint.name, CASE
-    WHEN p_event.endpoint_id <> p_endpoint.endpoint_id THEN
-      'does not get it: it is for one endpoint alone'
     WHEN p_event.endpoint_id IS NULL AND p_endpoint.tenant IS NOT NULL
          AND p_event.tenant IS DISTINCT FROM p_endpoint.tenant THEN
       format('does not get it: it takes only events of tenant "%s"', p_endpoint.tenant)
     WHEN p_event.endpoint_id IS NULL AND NOT webhook_outbox.type_matches(p_endpoint.event_types, p_event.type) THEN
       format('does not get it: its event_types %s do not match "%s"', p_endpoint.event_types, p_event.type)
     WHEN p_endpoint.created_at > p_event.created_at THEN
-      format('matches, but was created later, at %s: replay() can send it', webhook_outbox.time_words(p_endpoint.created_at))
+      format('matches, but was created later, at %s: webhook_outbox.replay() can send it',
+             webhook_outbox.time_words(p_endpoint.created_at))
     ELSE
       format('matches, but no attempt is known: it was changed since, at %s, or attempt_retention is over',
              webhook_outbox.time_words(p_endpoint.updated_at)) END);
@@ -226,7 +230,8 @@ BEGIN
     line := format('Event %s: %s%s%s.', v_event.id, v_event.type,
                    ', tenant "' || v_event.tenant || '"', ', source "' || v_event.source || '"');
     RETURN NEXT;
-    line := format('It was inserted at %s.', webhook_outbox.time_words(v_event.created_at));
+    line := format('It was inserted at %s%s.', webhook_outbox.time_words(v_event.created_at),
+                   CASE WHEN v_event.endpoint_id IS NOT NULL THEN ', for one endpoint alone' END);
     RETURN NEXT;
   ELSE
     RETURN QUERY SELECT m, NULL::bigint FROM webhook_outbox.explain_missing(explain_lines.event_id) m;
@@ -253,16 +258,30 @@ BEGIN
     RETURN QUERY SELECT p, NULL::bigint FROM webhook_outbox.explain_prospect(v_status, v_endpoint) p;
     v_lines := v_lines + 1;
   END LOOP;
+  -- of an endpoint that was deleted a discarded dead letter may have been all there was
+  FOR line IN
+    SELECT format('Endpoint "%s", deleted since: given up; the dead letter was discarded by %s at %s.', o.endpoint_name,
+                  o.by_whom, webhook_outbox.time_words(o.at))
+    FROM webhook_outbox.operator_action o
+    WHERE o.event_id = explain_lines.event_id AND o.action = 'discard'
+      AND NOT EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = o.endpoint_id)
+      AND NOT EXISTS (SELECT FROM webhook_outbox.delivery_status d
+                      WHERE d.event_id = o.event_id AND d.endpoint_id = o.endpoint_id)
+    ORDER BY o.action_id LIMIT 20
+  LOOP
+    RETURN NEXT;
+    v_lines := v_lines + 1;
+  END LOOP;
   IF v_lines = 0 AND v_event.id IS NOT NULL THEN
     line := CASE WHEN EXISTS (SELECT FROM webhook_outbox.endpoint) THEN 'It is owed to no endpoint.'
-                 ELSE 'There is no endpoint that it could go to: create_endpoint() makes one.' END;
+                 ELSE 'There is no endpoint that it could go to: webhook_outbox.create_endpoint() makes one.' END;
     RETURN NEXT;
   END IF;
 
   v_lines := 0;
   FOR v_endpoint IN
     SELECT p.* FROM webhook_outbox.endpoint p
-    WHERE v_event.id IS NOT NULL
+    WHERE v_event.id IS NOT NULL AND p.endpoint_id = coalesce(v_event.endpoint_id, p.endpoint_id)
       AND NOT EXISTS (SELECT FROM webhook_outbox.delivery_status d
                       WHERE d.event_id = explain_lines.event_id AND d.endpoint_id = p.endpoint_id)
     ORDER BY p.name

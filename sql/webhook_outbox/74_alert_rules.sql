@@ -1,7 +1,7 @@
 -- What alerts are raised on. The rules that come with the extension may be changed and disabled, not deleted: origin says
 -- which were touched, so that pg_dump takes those along and an update of the extension leaves them alone.
 
--- What a rule may watch: the signals, and what is computed for alerts alone (alert_reading() has their values). A signal
+-- What a rule may watch: the signals, and what is computed for alerts alone (alert_readings() has their values). A signal
 -- that a later version adds is a row of signal_definition, or a row here.
 
 CREATE VIEW webhook_outbox.alert_signal AS
@@ -62,7 +62,8 @@ COMMENT ON COLUMN webhook_outbox.alert_rule.clear_threshold IS 'once it fires th
 COMMENT ON COLUMN webhook_outbox.alert_rule.min_samples IS 'on fewer samples in time_window there is insufficient data, and no alert';
 COMMENT ON COLUMN webhook_outbox.alert_rule.pending_for IS 'how long the condition must hold before it fires, at most 30 days';
 COMMENT ON COLUMN webhook_outbox.alert_rule.keep_firing_for IS
-  'how long the condition must not hold before it is resolved, at most 1 day; doubled for each time that it fired within the last hour, up to eight times as long';
+  'how long the condition must not hold before it is resolved, at most 1 day; doubled with each time more than '
+  'one that it fired within the last hour, up to eight times as long';
 COMMENT ON COLUMN webhook_outbox.alert_rule.severity IS 'critical (wake somebody), warning (look at it today) or info';
 COMMENT ON COLUMN webhook_outbox.alert_rule.tier IS 'only this tier, or endpoints of it; NULL: all';
 COMMENT ON COLUMN webhook_outbox.alert_rule.endpoint IS 'only the endpoint of this name; NULL: all';

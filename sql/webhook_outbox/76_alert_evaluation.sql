@@ -1,11 +1,11 @@
 -- How alerts come and go. Each (rule, subject) that is not fine has a row in alert_state:
 --
---   fine ──condition──▶ pending ──for pending_for──▶ firing ──not for keep_firing_for──▶ fine
---     └──condition, too few samples──▶ insufficient data
+--   fine --condition--> pending --for pending_for--> firing --not for keep_firing_for--> fine
+--     `--condition, too few samples--> insufficient data
 --
 -- Damping: what is pending or insufficient goes back at once and nobody hears of it; what fires is judged by clear_threshold,
--- and is resolved after keep_firing_for without the condition (or without enough data), which doubles with each time that it
--- fired within the last hour (up to eight times as long).
+-- and is resolved after keep_firing_for without the condition (or without enough data), which doubles with each time more
+-- than one that it fired within the last hour (up to eight times as long).
 
 CREATE FUNCTION webhook_outbox.alert_holds(p_comparison text, p_value double precision, p_threshold double precision)
   RETURNS boolean
@@ -169,7 +169,8 @@ BEGIN ATOMIC
     AND h.at > p_at - interval '1 hour' AND h.at <= p_at;
 END;
 COMMENT ON FUNCTION webhook_outbox.alert_clear_delay(text, text, timestamptz) IS
-  'how long the condition must not hold before the alert is resolved: keep_firing_for, doubled for each time more than one that it fired within the last hour';
+  'how long the condition must not hold before the alert is resolved: keep_firing_for, doubled with each time '
+  'more than one that it fired within the last hour, up to eight times as long';
 
 CREATE FUNCTION webhook_outbox.resolve_reason(p_alert webhook_outbox.alert_state, p_rule webhook_outbox.alert_rule,
   p_is_enough boolean) RETURNS text
@@ -211,7 +212,8 @@ BEGIN
     v_new.incident_id := p_old.incident_id;
     IF p_rule.name IS NULL OR NOT (p_holds_firing AND p_is_enough) THEN
       v_reason := webhook_outbox.resolve_reason(p_old, p_rule, p_is_enough);
-      v_new.clear_since := coalesce(p_old.clear_since, p_at);
+      -- least: the clock may have been set back
+      v_new.clear_since := least(p_old.clear_since, p_at);
       -- what cannot be judged at all any more is not damped, but a signal may be missing for a moment
       IF v_reason IN ('rule deleted', 'rule disabled', 'rule changed', 'subject gone')
          OR p_at - v_new.clear_since >= webhook_outbox.alert_clear_delay(p_old.rule, p_old.subject_key, p_at) THEN
@@ -220,7 +222,7 @@ BEGIN
     END IF;
   ELSIF p_rule.name IS NOT NULL AND p_holds THEN
     v_new.state := CASE WHEN NOT p_is_enough THEN 'insufficient data' ELSE 'pending' END;
-    v_new.since := CASE WHEN p_old.state = v_new.state THEN p_old.since ELSE p_at END;
+    v_new.since := CASE WHEN p_old.state = v_new.state THEN least(p_old.since, p_at) ELSE p_at END;
     IF p_is_enough AND p_at - v_new.since >= p_rule.pending_for THEN
       v_new.state := 'firing';
       v_new.fired_at := p_at;

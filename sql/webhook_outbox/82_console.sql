@@ -105,7 +105,7 @@ BEGIN
     || webhook_outbox.console_figure('Queue', webhook_outbox.html_count(v.queue),
          coalesce('oldest ' || webhook_outbox.html_age(v.oldest_at), 'nothing waits'))
     || webhook_outbox.console_figure('Dead letters', webhook_outbox.html_count(v_dead),
-         webhook_outbox.html_count(v_new) || ' in 24&#8239;h')
+         webhook_outbox.html_count(v_new) || ' of the last 24&#8239;h')
     || E'</dl>\n';
 END
 $$;

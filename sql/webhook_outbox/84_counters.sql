@@ -111,6 +111,10 @@ DECLARE
   v_rows  bigint := 0;
   v_more  bigint;
 BEGIN
+  -- The clock was set back. What is still written may be of any time from then on.
+  IF v_until > now() THEN
+    RETURN 0;
+  END IF;
   IF v_until > coalesce((SELECT max(c.counted_until) FROM webhook_outbox.endpoint_counter c), '-infinity') THEN
     WITH fact AS MATERIALIZED (SELECT f.* FROM webhook_outbox.counter_facts(v_until) f),
     alive AS (

@@ -68,8 +68,9 @@ BEGIN
   ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
     RAISE EXCEPTION USING ERRCODE = 'undefined_object',
       MESSAGE = format('role "%s" does not exist', p_role),
-      HINT = CASE p_role WHEN 'public' THEN 'Nothing of webhook_outbox is granted to PUBLIC: name a role.'
-                         ELSE format('CREATE ROLE %I LOGIN makes it; upper and lower case count here.', p_role) END;
+      HINT = CASE WHEN p_role = 'public' THEN 'Nothing of webhook_outbox is granted to PUBLIC: name a role.'
+                  WHEN p_caller LIKE 'revoke%' THEN 'SELECT rolname FROM pg_roles lists them; upper and lower case count here.'
+                  ELSE format('CREATE ROLE %I LOGIN makes it; upper and lower case count here.', p_role) END;
   ELSIF NOT pg_has_role(current_user, v_owner, 'USAGE') THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
       MESSAGE = format('role "%s" may not grant what is webhook_outbox''s', current_user),
@@ -101,7 +102,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.change_privilege(name, boolean, text, text, text, text[]) IS
-  'grants or revokes one row of monitor_privilege, publisher_privilege or operator_privilege';
+  'grants or revokes one row of monitor_privilege, publisher_privilege, operator_privilege or worker_privilege';
 
 CREATE FUNCTION webhook_outbox.release_schema(p_role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -139,8 +140,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhook_outbox.change_privileges(name, boolean, name) IS
-  'grants or revokes each row of monitor_privilege, publisher_privilege or operator_privilege, and USAGE of the schema with it: '
-  'a role that has nothing else in it loses that too';
+  'grants or revokes each row of monitor_privilege, publisher_privilege, operator_privilege or worker_privilege, and USAGE of '
+  'the schema with it: a role that has nothing else in it loses that too';
 
 CREATE FUNCTION webhook_outbox.grant_monitor(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

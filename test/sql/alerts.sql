@@ -88,6 +88,18 @@ TABLE history;
 TABLE told;
 ROLLBACK TO s;
 
+-- The clock is set back by two hours: what is pending or to be resolved does not wait for the old time.
+SELECT pg_temp.only('error_rate_high');
+SELECT pg_temp.record('crm', '2 min', 100, 60, 40);
+SELECT * FROM pg_temp.at('2 hours');
+SELECT * FROM pg_temp.at('0');
+SELECT * FROM pg_temp.at('5 min');
+SELECT pg_temp.record('crm', '1 min', 1000, 0, 1000);
+SELECT * FROM pg_temp.at('3 hours');
+SELECT * FROM pg_temp.at('1 hour');
+SELECT * FROM pg_temp.at('70 min');
+ROLLBACK TO s;
+
 -- Flapping: each time that it fired within the last hour doubles what it takes to be resolved.
 SELECT pg_temp.only('dead_letters');
 UPDATE webhook_outbox.alert_rule SET keep_firing_for = '5 min' WHERE name = 'dead_letters';

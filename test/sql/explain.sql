@@ -106,6 +106,10 @@ UPDATE webhook_outbox.attempt SET outcome = 'tls_error', error = 'certificate wa
 WHERE number = 2;
 UPDATE webhook_outbox.dead_letter SET last_error = 'certificate was not accepted: self-signed certificate';
 SELECT pg_temp.explain(:'id') OFFSET 4 LIMIT 2;
+UPDATE webhook_outbox.attempt SET outcome = 'invalid_request', error = 'the endpoint has no signing key that is still valid'
+WHERE number = 2;
+UPDATE webhook_outbox.dead_letter SET last_error = NULL;
+SELECT pg_temp.explain(:'id') OFFSET 4 LIMIT 2;
 ROLLBACK TO s;
 
 -- The endpoint was deleted; many others do not match; the event is for one alone.
@@ -115,10 +119,18 @@ INSERT INTO webhook_outbox.endpoint (name, url, event_types)
   SELECT format('other %s', to_char(i, 'FM00')), 'https://example.com/', '{user.*}' FROM generate_series(1, 20) i;
 SELECT pg_temp.explain(:'id') OFFSET 2 LIMIT 5;
 SELECT e FROM pg_temp.explain(:'id') e WHERE e ~ 'more';
+SAVEPOINT s;
+DELETE FROM webhook_outbox.attempt;
+SELECT webhook_outbox.discard_dead_letters('billing');
+SELECT e FROM pg_temp.explain(:'id') e WHERE e ~ 'discarded';
+ROLLBACK TO s;
 DELETE FROM webhook_outbox.endpoint WHERE name ~ 'other';
 UPDATE webhook_outbox.cursor SET old_snapshot = :'before', new_snapshot = :'before';
 SELECT webhook_outbox.send_test('crm') AS test_id \gset
 SELECT pg_temp.explain(:'test_id');
+
+-- All lines are of one moment, however long the first of them took.
+SELECT substring(webhook_outbox.time_words(statement_timestamp() - interval '2.499999 s') FROM '\(.*') AS ago;
 
 -- Not there.
 SELECT pg_temp.explain('01900000-0000-4000-8000-000000000000');

@@ -60,6 +60,17 @@ WHERE signal = 'success_rate' AND time_window = '5m' AND scope IN ('tier', 'over
 SELECT scope, subject, outcome, http_status, attempts, round(share::numeric, 2) AS share
 FROM webhook_outbox.error_rate WHERE time_window = '1h' ORDER BY scope, subject;
 
+-- An endpoint that is deleted stays in what is said of all: the kinds of failures add up to the signal.
+SAVEPOINT gone;
+DELETE FROM webhook_outbox.endpoint WHERE name = 'a';
+SELECT scope, subject, outcome, http_status, attempts, round(share::numeric, 2) AS share
+FROM webhook_outbox.error_rate WHERE time_window = '1h' ORDER BY scope, subject;
+SELECT s.time_window, round(s.value::numeric, 2) AS value, s.value = (
+         SELECT sum(e.share) FROM webhook_outbox.error_rate e
+         WHERE e.scope = 'overall' AND e.time_window = s.time_window) AS is_sum
+FROM webhook_outbox.signal s WHERE s.scope = 'overall' AND s.signal = 'error_rate' ORDER BY s.time_window;
+ROLLBACK TO gone;
+
 -- percentiles of the sum of all histograms, within 5 % of percentile_cont over the same numbers
 WITH exact AS (
   SELECT percentile_cont('{0.5,0.95,0.99}'::float[]) WITHIN GROUP (ORDER BY l) AS p
@@ -92,6 +103,38 @@ UPDATE webhook_outbox.endpoint SET enabled = false WHERE name = 'b';
 SELECT name, spent, total FROM webhook_outbox.slo WHERE name = 'b';
 SELECT signal, round(value::numeric) AS value FROM webhook_outbox.signal
 WHERE scope = 'endpoint' AND subject = 'b' AND time_window = 'now' AND signal IN ('queue_length', 'parked', 'blocked') ORDER BY signal;
+
+-- Events after a pause, with a dispatcher that is at work: what has a record is not new any more, and an endpoint made within
+-- their minute is owed what came after it.
+SAVEPOINT pause;
+UPDATE webhook_outbox.cursor SET updated_at = now() - interval '1 hour';
+INSERT INTO webhook_outbox.event (type, payload) VALUES ('order.paid', '1');
+SELECT name FROM webhook_outbox.create_endpoint('young', 'https://example.com/');
+UPDATE webhook_outbox.endpoint SET created_at = clock_timestamp() WHERE name = 'young';
+INSERT INTO webhook_outbox.event (type, payload) VALUES ('order.paid', '2');
+INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, wait_ms, total_ms, outcome)
+  SELECT e.id, p.endpoint_id, 1, 200, 0, now(), 1, 1, 'delivered'
+  FROM webhook_outbox.event e, webhook_outbox.endpoint p WHERE p.name = 'a';
+SELECT p.name, q.waiting, (SELECT count(*) FROM webhook_outbox.new_delivery d WHERE d.endpoint_id = p.endpoint_id) AS new
+FROM webhook_outbox.queue_facts() q JOIN webhook_outbox.endpoint p USING (endpoint_id) ORDER BY p.name;
+ROLLBACK TO pause;
+
+-- What is in no rollup yet stays with its tier when the endpoint is deleted.
+SAVEPOINT deletion;
+UPDATE webhook_outbox.open_rollup SET since_xid = pg_current_xact_id();
+INSERT INTO webhook_outbox.attempt (event_id, endpoint_id, number, http_status, slot, started_at, wait_ms, total_ms, outcome)
+  SELECT gen_random_uuid(), p.endpoint_id, 1, 200, 0, now(), w, 1, 'delivered'
+  FROM webhook_outbox.endpoint p, unnest('{1,60000}'::real[]) w WHERE p.name = 'a';
+SELECT tier, attempts, delivered, late FROM webhook_outbox.open_endpoint_minutes();
+DELETE FROM webhook_outbox.endpoint WHERE name = 'a';
+SELECT tier, attempts, delivered, late FROM webhook_outbox.open_endpoint_minutes();
+ROLLBACK TO deletion;
+
+-- A window is as long for every reader: here a day has 23 hours.
+SET LOCAL TimeZone = 'America/New_York';
+SELECT w.time_window FROM webhook_outbox.time_window w, LATERAL (SELECT timestamptz '2026-03-10 12:00+00') t (at)
+WHERE extract(epoch FROM t.at) - extract(epoch FROM t.at - w.length) <> extract(epoch FROM w.length);
+SET LOCAL TimeZone = 'UTC';
 
 -- Whatever is joined to hours and days already: the buckets that are read follow one another without gap or overlap, from
 -- the start of the span to its end, and are as coarse as can be.

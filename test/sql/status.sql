@@ -87,7 +87,8 @@ BEGIN
   RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query;
 END
 $$;
-SELECT count(*) > 0 AS has_index_scans, count(*) FILTER (WHERE p ~ 'Seq Scan on (event|attempt|delivery|dead)') AS seq_scans
+SELECT count(*) > 0 AS has_index_scans, count(*) FILTER (WHERE p ~ 'Seq Scan on (event|attempt|delivery|dead)') AS seq_scans,
+       count(*) FILTER (WHERE p ~ 'Seq Scan on command|command_event( |$)') AS wide_scans_of_commands
 FROM pg_temp.plan(format('SELECT * FROM webhook_outbox.delivery_status WHERE event_id = %L', :'order_id')) p WHERE p ~ 'Scan';
 -- One state reads no other branch.
 SELECT count(*) AS scans_of_attempt

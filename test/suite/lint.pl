@@ -245,6 +245,9 @@ none(
 		my $file = $_;
 		map { "$file: $_" } grep { /\\/ } plain_strings(slurp($file))
 	} grep { m{^sql/} && $_ ne 'sql/webhook_outbox/00_header.sql' } @sql_files);
+none(
+	'the SQL is in ASCII: it is loaded into databases of whatever encoding',
+	grep { m{^sql/} && slurp($_) =~ /[^\0-\x7f]/ } @sql_files);
 
 # ---- the documents
 

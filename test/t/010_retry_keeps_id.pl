@@ -51,4 +51,24 @@ wait_for_sql(
 	FROM webhook_outbox.delivery_status WHERE event_id = '$waiting'),
 	'a waiting retry shows its state, attempts and time');
 
+# What is due now is found, though rows that were due later are loaded already.
+create_endpoint($node, $receiver, 'soon', '/fail/8/soon',
+	event_types => q('{soon}'), retry_jitter => 1,
+	retry_schedule => "'{20ms,0,20ms,0,20ms,0,20ms,0,20ms}'");
+for (1 .. 25)
+{
+	publish_many($node, 'soon', 4);
+	tick();
+}
+$receiver->wait_for('/fail/8/soon', 100, 'retries after next to no time');
+wait_for_sql(
+	$node, q(SELECT count(*) = 0 FROM webhook_outbox.delivery_status
+	WHERE endpoint_name = 'soon' AND state <> 'delivered'), 'are recorded');
+is( sql_value(
+		$node, q(SELECT count(*) FROM webhook_outbox.attempt a
+		JOIN webhook_outbox.attempt b USING (event_id, endpoint_id)
+		WHERE b.number = a.number + 1
+		  AND b.started_at > a.next_attempt_at + '30 s')),
+	'0', 'and none waits until the whole backlog is looked at');
+
 finish($node, $receiver);

@@ -12,6 +12,7 @@ my $node = start_node();
 
 # A character that has an equivalent, its UTF-8, and bytes that have none.
 my %encoding = (
+	EUC_JP => { good => '\xc6fc', utf8 => 'e697a5', bad => '\xa9a1' },
 	WIN1252 => { good => '\xe4', utf8 => 'c3a4', bad => '\x81' },
 	SQL_ASCII => { good => '\xc3a4', utf8 => 'c3a4', bad => '\xe4' });
 
@@ -32,6 +33,7 @@ for my $encoding (sort keys %encoding)
 		tenant => "('t', '{}', 'a' || $bad, NULL)",
 		source => "('t', '{}', NULL, 'a' || $bad)");
 	my $id = '01900000-0000-7000-8000-000000000001';
+	my @bad = unpack('(A2)*', substr($encoding{$encoding}{bad}, 2));
 
 	$node->safe_psql('postgres',
 		"CREATE DATABASE $db TEMPLATE template0 ENCODING '$encoding' LOCALE 'C'"
@@ -76,9 +78,26 @@ for my $encoding (sort keys %encoding)
 	}
 	is(unpack('H*', $text{good}), $encoding{$encoding}{utf8},
 		"$encoding: bodies are in UTF-8");
-	is($text{bad}, '%' . uc substr($encoding{$encoding}{bad}, 2),
+	is($text{bad}, join('', map { '%' . uc } @bad),
 		"$encoding: what has no equivalent there is percent-encoded");
 	ok(exists $text{after}, "$encoding: what comes after it is delivered");
+
+	publish($node, 'escaped', '{"\\u65e5": 1}', $db);
+	wait_for_sql($node, q(SELECT error IS NULL FROM webhook_outbox.maintain('samples')),
+		"$encoding: a key that is escaped, and no character here, stops no maintenance", $db);
+
+	# for clients that read in UTF-8
+	create_endpoint($node, $receiver, 'odd', join('', "/$db/status/500/bytes/6f6464", @bad),
+		dbname => $db, retry_schedule => "'{1h}'");
+	publish($node, 'odd', '{}', $db);
+	wait_for_sql($node, q(SELECT count(*) > 0 FROM webhook_outbox.attempt WHERE response IS NOT NULL),
+		"$encoding: a receiver answers with bytes that mean nothing", $db);
+	is( sql_value(
+			$node, q(SET client_encoding = 'UTF8'; SELECT DISTINCT response FROM webhook_outbox.attempt
+			WHERE response IS NOT NULL), $db),
+		join('', 'odd', map { "\\x$_" } @bad), "$encoding: they are shown as such");
+	like(sql_value($node, 'SELECT webhook_outbox.console()', $db),
+		qr/<html/, "$encoding: there is a console");
 }
 
 # An error of one database is read in another.  The trigger's name is not

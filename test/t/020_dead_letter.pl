@@ -7,7 +7,12 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $node = start_node();
+
+# Whoever explains all statements sees those of workers in the log.
+my $node = start_node(preload => 0, conf => <<'CONF');
+shared_preload_libraries = 'webhook_outbox, auto_explain'
+auto_explain.log_min_duration = 0
+CONF
 $receiver->script('/dead', { status => 500, body => 'out of order' });
 create_endpoint($node, $receiver, 'dead', '/dead',
 	retry_schedule => "'{20ms,20ms}'");
@@ -62,5 +67,8 @@ all_delivered($node, 'and it is recorded');
 is(sql_value($node, 'SELECT count(*) FROM webhook_outbox.dead_letter'),
 	'0', 'no dead letter is left');
 is(sql_value($node, $states), "dead|idle\nwell|idle", 'and nothing fails');
+
+ok(n_logged($node, 'INSERT INTO webhook_outbox\.dead_letter', 0) > 0, 'statements of the dispatcher are in the log');
+is(n_logged($node, 'Query Parameters:[^\n]*out of order', 0), 0, 'but not what receivers answer');
 
 finish($node, $receiver);

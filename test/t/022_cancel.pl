@@ -55,4 +55,107 @@ is( sql_value(
 		WHERE backend_type LIKE 'webhook_outbox dispatcher%')),
 	'1', 'the dispatcher took the late answer');
 
+# Commands are obeyed in the order in which they were given.
+$node->safe_psql('postgres', 'DELETE FROM webhook_outbox.endpoint');
+create_endpoint($node, $receiver, 'again', '/status/503',
+	event_types => q('{again.*}'), retry_schedule => "'{1h,1h}'");
+my $again = publish($node, 'again.first');
+wait_for_sql(
+	$node, qq(SELECT count(*) = 1 FROM webhook_outbox.delivery
+	WHERE event_id = '$again' AND state = 'retrying'), 'one waits for a retry');
+$node->safe_psql('postgres',
+	qq(BEGIN; SELECT webhook_outbox.cancel('$again', 'again');
+	SELECT webhook_outbox.redeliver('$again', 'again'); COMMIT));
+$receiver->wait_for_requests('/status/503', 2,
+	'cancelled and then sent again, it is sent again');
+wait_for_sql(
+	$node, qq(SELECT count(*) = 1 FROM webhook_outbox.delivery
+	WHERE event_id = '$again' AND state = 'retrying' AND attempts = 2),
+	'and waits for its retry again');
+$node->safe_psql('postgres',
+	qq(BEGIN; SELECT webhook_outbox.redeliver('$again', 'again');
+	SELECT webhook_outbox.cancel('$again', 'again'); COMMIT));
+wait_for_sql(
+	$node, qq(SELECT NOT EXISTS (SELECT FROM webhook_outbox.command)
+	AND EXISTS (SELECT FROM webhook_outbox.delivery
+	WHERE event_id = '$again' AND state = 'cancelled')),
+	'sent again and then cancelled, it is cancelled');
+
+# Twice at once is as good as once.
+create_endpoint($node, $receiver, 'twice', '/hold/twice',
+	event_types => q('{twice.*}'), max_in_flight => 1);
+my @twice = map { publish($node, 'twice.both') } 1 .. 3;
+$receiver->wait_for_requests('/hold/twice', 1, 'one of three is held');
+$node->safe_psql('postgres', join ';', 'BEGIN',
+	(map { "SELECT webhook_outbox.cancel('$_')" } @twice, @twice), 'COMMIT');
+wait_for_sql(
+	$node, q(SELECT count(*) = 3 FROM webhook_outbox.delivery_status
+	WHERE endpoint_name = 'twice' AND state = 'cancelled'),
+	'cancelled twice, all three are cancelled');
+$receiver->release('/hold/twice');
+wait_for_sql(
+	$node, q(SELECT count(*) = 1 FROM webhook_outbox.delivery_status
+	WHERE endpoint_name = 'twice' AND state = 'delivered'),
+	'but for the one that arrives');
+
+# What fails after it was cancelled must not take back what came after that.
+my $hold = '/hold/status/500';
+create_endpoint($node, $receiver, 'late', $hold,
+	event_types => q('{late.*}'), retry_schedule => "'{100ms,100ms}'");
+my $late = publish($node, 'late.first');
+my $state = q(SELECT state FROM webhook_outbox.delivery_status
+	WHERE event_id = );
+$receiver->wait_for_requests($hold, 1, 'a request is held');
+$node->safe_psql('postgres', "SELECT webhook_outbox.cancel('$late')");
+wait_for_sql($node, "SELECT ($state '$late') = 'cancelled'",
+	'cancelled while it is under way');
+$node->safe_psql('postgres',
+	"SELECT webhook_outbox.redeliver('$late', 'late')");
+wait_for_sql($node, "SELECT ($state '$late') = 'pending'", 'and sent again');
+$receiver->release($hold);
+$receiver->script($hold, { status => 200 });
+wait_for_sql($node, "SELECT ($state '$late') = 'delivered'",
+	'the request fails, and its retry arrives');
+
+# What is under way has a row too once it is cancelled, for after a crash.
+$receiver->script($hold, undef);
+$late = publish($node, 'late.second');
+$receiver->wait_for_requests($hold, 3, 'another one is held');
+$node->safe_psql('postgres', "SELECT webhook_outbox.cancel('$late')");
+wait_for_sql($node, "SELECT ($state '$late') = 'cancelled'", 'and cancelled');
+publish($node, 'late.third');
+$receiver->wait_for_requests($hold, 4, 'a third one is held as well');
+$node->stop('immediate');
+$node->start;
+$receiver->wait_for_requests($hold, 5, 'that one is sent after a crash');
+is(scalar(grep { $_->{id} eq $late } $receiver->requests($hold)),
+	1, 'the cancelled one is not');
+$receiver->release($hold);
+
+# Deliveries that have rows and are in memory as well, of several events at once.
+for my $name ('one', 'other')
+{
+	create_endpoint($node, $receiver, $name, "/hold/$name",
+		event_types => q('{stored}'), max_in_flight => 1, enabled => 'false');
+}
+my @stored = map { publish($node, 'stored') } 1 .. 4;
+wait_for_sql($node, q(SELECT count(*) = 8 FROM webhook_outbox.delivery d
+	JOIN webhook_outbox.endpoint e USING (endpoint_id) WHERE e.name IN ('one', 'other')),
+	'four events wait for each of two that are paused');
+$node->safe_psql('postgres',
+	"SELECT webhook_outbox.resume_endpoint(n) FROM unnest('{one,other}'::text[]) n");
+$receiver->wait_for_requests("/hold/$_", 1, "one is sent to $_") for 'one', 'other';
+$node->safe_psql('postgres', "BEGIN; SELECT webhook_outbox.cancel('$stored[1]');
+	SELECT webhook_outbox.cancel('$stored[2]');
+	SELECT webhook_outbox.cancel('$stored[3]', 'one'); COMMIT");
+wait_for_sql($node, q(SELECT count(*) = 5 FROM webhook_outbox.delivery_status
+	WHERE endpoint_name IN ('one', 'other') AND state = 'cancelled'),
+	'two are cancelled to both, one to one of them');
+$receiver->release("/hold/$_") for 'one', 'other';
+$receiver->wait_for_requests('/hold/other', 2, 'what is left is sent');
+$receiver->release('/hold/other');
+all_delivered($node, 'nothing else is owed');
+is($receiver->stats('/hold/one')->{requests} . $receiver->stats('/hold/other')->{requests},
+	'12', 'and what was cancelled never goes out');
+
 finish($node, $receiver);

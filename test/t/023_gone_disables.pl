@@ -37,4 +37,20 @@ is( sql_value(
 		FROM webhook_outbox.endpoint WHERE name = 'gone')),
 	't', 'the reason is cleared');
 
+# A lock that somebody has on it only puts that off.
+my $session = $node->background_psql('postgres');
+$session->query_safe(q(BEGIN; SELECT FROM webhook_outbox.endpoint
+	WHERE name = 'gone' FOR UPDATE));
+$receiver->script('/gone', { status => 410 });
+my $locked = publish($node, 'order.created');
+wait_for_sql(
+	$node, qq(SELECT count(*) > 0 FROM webhook_outbox.attempt
+	WHERE event_id = '$locked' AND http_status = 410),
+	'a 410 is recorded while the endpoint is locked');
+$session->query_safe('ROLLBACK');
+$session->quit;
+wait_for_sql(
+	$node, q(SELECT NOT enabled FROM webhook_outbox.endpoint
+	WHERE name = 'gone'), 'unlocked, it is disabled');
+
 finish($node, $receiver);

@@ -81,4 +81,65 @@ is( sql_value(
 is(sql_value($node, 'SELECT count(*) FROM webhook_outbox.dead_letter'),
 	'15', 'and stays no dead letter');
 
+# ---- one that is owed a lot: others do not wait for all of it to be given up
+
+my $n_owed = 3000;
+$node->safe_psql('postgres',
+	q(UPDATE webhook_outbox.endpoint SET event_types = '{order.*}' WHERE name = 'well'));
+create_endpoint($node, $receiver, 'owed', '/owed', event_types => "'{bulk}'",
+	enabled => 'false');
+publish_many($node, 'bulk', $n_owed);
+wait_for_sql($node, "SELECT count(*) = $n_owed FROM webhook_outbox.delivery",
+	'much is owed to one that is paused');
+$node->safe_psql('postgres', q(BEGIN;
+	DELETE FROM webhook_outbox.endpoint WHERE name = 'owed';
+	INSERT INTO webhook_outbox.event (type, payload) VALUES ('order.meanwhile', '{}');
+	COMMIT;));
+wait_for_sql($node, "SELECT count(*) = $n_owed FROM webhook_outbox.dead_letter
+	WHERE endpoint_name = 'owed' AND event_type = 'bulk'
+	AND reason = 'endpoint_deleted'", 'it is deleted: all of that becomes dead letters');
+all_delivered($node, 'what was published with the deletion arrives');
+is( sql_value($node, q(SELECT a.started_at < (SELECT max(created_at)
+	FROM webhook_outbox.dead_letter WHERE endpoint_name = 'owed')
+	FROM webhook_outbox.attempt a JOIN webhook_outbox.event e ON e.id = a.event_id
+	WHERE e.type = 'order.meanwhile')),
+	't', 'and does so before the last of them was made');
+
+# ---- many at once, one of them owed something, and one that is made again
+
+my $n_many = 1200;
+$node->safe_psql('postgres', qq(
+	SELECT webhook_outbox.create_endpoint('many' || n, '@{[ $receiver->url('/many') ]}',
+	  event_types => ARRAY['many.t' || n], enabled => n <> 1000)
+	FROM generate_series(1, $n_many) n));
+publish($node, 'many.t1000');
+wait_for_sql($node, 'SELECT count(*) = 1 FROM webhook_outbox.delivery',
+	'one of many is owed an event');
+create_endpoint($node, $receiver, 'again', '/status/500/again',
+	event_types => "'{again}'", retry_schedule => "'{1h}'");
+publish($node, 'again');
+$receiver->wait_for_requests('/status/500/again', 1, 'an event has failed once');
+wait_for_sql($node, q(SELECT count(*) = 1 FROM webhook_outbox.delivery
+	WHERE state = 'retrying'), 'and its retry waits');
+$node->safe_psql('postgres', q(BEGIN;
+	CREATE TEMP TABLE kept AS SELECT endpoint_id, name, url, event_types, retry_schedule
+	  FROM webhook_outbox.endpoint WHERE name = 'again';
+	DELETE FROM webhook_outbox.endpoint WHERE name = 'again' OR name LIKE 'many%';
+	INSERT INTO webhook_outbox.endpoint (endpoint_id, name, url, event_types, retry_schedule)
+	  OVERRIDING SYSTEM VALUE SELECT * FROM kept;
+	COMMIT;));
+wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.endpoint_change',
+	'many are deleted at once, and forgotten');
+is( sql_value($node, q(SELECT string_agg(endpoint_name || ' ' || event_type, ',')
+	FROM webhook_outbox.dead_letter WHERE endpoint_name <> ALL ('{doomed,retrying,queued,owed}'))),
+	'many1000 many.t1000', 'what they were owed is a dead letter');
+is( sql_value($node, 'SELECT count(*) FROM webhook_outbox.delivery'),
+	'1', 'what waits for one that is there again still waits');
+publish($node, 'again');
+# its key went with the deletion
+wait_for_sql($node, q(SELECT count(*) = 2 FROM webhook_outbox.delivery_status
+	WHERE endpoint_name = 'again' AND attempts = 1), 'and it is owed new events');
+publish($node, 'order.last');
+$receiver->wait_for('/well', 11, 'as others do');
+
 finish($node, $receiver);

@@ -89,4 +89,26 @@ for my $round (1 .. 3)
 	$node->safe_psql('postgres', 'DROP DATABASE short_lived');
 }
 
+# One database too many is told why nothing is sent from it.
+$node->append_conf('postgresql.conf', "webhook_outbox.databases = ''");
+$node->reload;
+wait_for_sql($node, q(SELECT count(*) = 2 FROM webhook_outbox.worker_status
+	WHERE process = 'dispatcher' AND is_running), 'there is room for two');
+my %has_room = map { $_ => 1 } split /\n/, $node->safe_psql('postgres',
+	q(SELECT database FROM webhook_outbox.worker_status WHERE process = 'dispatcher'));
+my ($left_out) = grep { !$has_room{$_} } 'first', 'Second Shop';
+is( sql_value($node, q(SELECT string_agg(last_error, '; ')
+		FROM webhook_outbox.worker_status
+		WHERE process = 'dispatcher' AND database = current_database()
+		AND expected AND NOT is_running), $left_out),
+	'there is no room for this database: raise webhook_outbox.max_databases,'
+	  . ' or name in webhook_outbox.databases those that deliver',
+	'worker_status of another one says why it has no dispatcher');
+my $stuck = publish($node, 'order.created', '{}', $left_out);
+like(
+	sql_value(
+		$node, "SELECT webhook_outbox.explain_event('$stuck')", $left_out),
+	qr/^Nothing is sent now: .*raise webhook_outbox[.]max_databases/m,
+	'and so does explain_event');
+
 finish($node, $receiver);

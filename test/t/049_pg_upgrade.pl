@@ -10,7 +10,9 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $old = start_node(name => 'old', install_path => $ENV{WO_OLD_SERVER});
+# PostgreSQL 18 has checksums unless told otherwise, and both must agree.
+my @option = (extra => ['--data-checksums']);
+my $old = start_node(name => 'old', install_path => $ENV{WO_OLD_SERVER}, @option);
 create_endpoint($old, $receiver, 'well', '/well');
 create_endpoint($old, $receiver, 'down', '/down',
 	retry_schedule => "'{1h}'");
@@ -24,7 +26,7 @@ $old->restart;
 my $waiting = publish($old, 'order.paid');
 $old->stop;
 
-my $new = start_node(name => 'new', start => 0);
+my $new = start_node(name => 'new', start => 0, @option);
 my ($old_bin, $bin) = map { $_->config_data('--bindir') } $old, $new;
 note('from ' . $old->config_data('--version') . ' to ' . $new->config_data('--version'));
 chdir $PostgreSQL::Test::Utils::tmp_check

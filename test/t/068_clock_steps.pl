@@ -1,6 +1,6 @@
 # The clock is set forth and back by hours: no sender is taken for dead, no
 # delivery is repeated, records and new events do not wait for the old time,
-# and no retry is lost or early.
+# no retry is lost or early, and metrics count all that is recorded.
 # Plain SQL cannot show it: it takes a server whose clock can be set.
 use strict;
 use warnings FATAL => 'all';
@@ -68,6 +68,49 @@ set_clock(7200);
 $receiver->wait_for_requests('/down', 6, 'no retry is lost');
 is(sql_value($node, q(SELECT count(*) FROM webhook_outbox.attempt WHERE outcome = 'unknown')),
 	'0', 'and no attempt has an outcome that nobody knows');
+
+# What the metrics say was delivered, up to now and at any time.
+sub counted
+{
+	return sql_value($node, q(
+		SELECT (SELECT value FROM webhook_outbox.signal
+		        WHERE scope = 'overall' AND time_window = '24h' AND signal = 'deliveries'),
+		       (SELECT sum(delivered) FROM webhook_outbox.counter_facts()),
+		       (SELECT count(*) FROM webhook_outbox.open_attempts())));
+}
+
+# An orderly end of the dispatcher writes what it has counted.
+sub restart_dispatcher
+{
+	my $pid = worker_pid($node, 'dispatcher');
+
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	return worker_pid($node, 'dispatcher', $pid);
+}
+
+# set back, rollups are written for hours that have been joined already
+$node->safe_psql('postgres', "DELETE FROM webhook_outbox.endpoint WHERE name = 'down'");
+my $n_before = sql_value($node,
+	q(SELECT count(*) FROM webhook_outbox.attempt WHERE outcome = 'delivered'));
+restart_dispatcher();
+$node->safe_psql('postgres', "SELECT webhook_outbox.maintain('rollup_hours')");
+is(sql_value($node, q(SELECT hour_until > now() - interval '2 hours' FROM webhook_outbox.rollup_watermark)),
+	't', 'the hours that are over are joined');
+set_clock(0);
+publish($node, 'order.four') for 1 .. 5;
+$receiver->wait_for('/well', 8, 'set back, events are delivered once more');
+restart_dispatcher();
+is(counted(), join('|', ($n_before + 5) x 2, 0),
+	'what was recorded after that is counted');
+publish($node, 'order.five') for 1 .. 2;
+$receiver->wait_for('/well', 10, 'and more');
+all_delivered($node, 'all is recorded');
+$node->stop('immediate');
+start_with_clock($node);
+worker_pid($node, 'dispatcher');
+wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.open_attempts()',
+	'what a crash left open is rolled up');
+is(counted(), join('|', ($n_before + 7) x 2, 0), 'and counted too');
 
 # signatures hold the time, and the receiver's clock is another one
 finish($node);

@@ -48,6 +48,11 @@ create_endpoint($node, $receiver, 'well', '/ok');
 create_endpoint($node, $receiver, 'down', '/fail/1', retry_schedule => "'{100ms}'");
 plain_sql("ALTER DATABASE postgres SET $_ = $setting{$_}") for sort keys %setting;
 
+# Minor versions of 2024 brought it.
+my $views = 'restrict_nonsystem_relation_kind';
+my $knows_views = plain_sql("SELECT current_setting('$views', true) IS NOT NULL") eq 't';
+plain_sql("ALTER DATABASE postgres SET $views = 'view'") if $knows_views;
+
 my $log_start = -s $node->logfile;
 my $before = dispatcher();
 plain_sql("SELECT pg_terminate_backend($before)");
@@ -62,7 +67,7 @@ $receiver->wait_for('/ok', $n, 'it delivers');
 $receiver->wait_for('/fail/1', $n, 'and tries again');
 wait_until(
 	sub {
-		return $node->safe_psql('postgres',
+		return $node->safe_psql('postgres', ($knows_views ? "SET $views = '';" : '') .
 			q(SELECT count(last_run_at) > 5 AND bool_and(last_error IS NULL) FROM webhook_outbox.maintenance_status)) eq 't';
 	},
 	'maintenance runs as well');
@@ -84,5 +89,23 @@ $receiver->wait_for('/fail/1', $n, 'with retries');
 is(dispatcher(), $pid, 'it is the same process');
 is($receiver->stats('/ok')->{duplicates}, 0, 'nothing was sent twice');
 is(n_logged($node, 'WARNING: ', $log_start), 0, 'and there is nothing to warn of');
+
+# Nor does the launcher wait for transactions of others, which such a server's
+# own do unless they write.
+plain_sql(q(ALTER ROLE CURRENT_USER SET default_transaction_read_only = off));
+$node->append_conf('postgresql.conf', <<'CONF');
+default_transaction_isolation = serializable
+default_transaction_read_only = on
+default_transaction_deferrable = on
+CONF
+$node->reload;
+my $writer = $node->background_psql('template1');
+$writer->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE; SELECT 1');
+my $launcher = worker_pid($node, 'launcher');
+plain_sql("SELECT pg_terminate_backend($launcher), pg_terminate_backend($pid)");
+isnt(worker_pid($node, 'launcher', $launcher), $launcher, 'a new launcher starts while somebody writes');
+wait_until(sub { dispatcher() !~ /^(?:0|$pid)$/ }, 'and starts a dispatcher');
+$writer->query_safe('ROLLBACK');
+$writer->quit;
 
 finish($node, $receiver);

@@ -55,6 +55,9 @@ is(series($one), '(other) 2, order.a acme shop 2, solo.b 2',
 is(series($two), '(other) 2, order.a acme shop 2', 'for each endpoint');
 publish($node, $_) for qw(solo.b order.e);
 all_delivered($node, 'known and unknown kinds');
+is( sql_value($node, q(SELECT count(*) FROM webhook_outbox.open_series_minutes()
+	WHERE event_type = 'order.e')), '0',
+	'nor has what is not rolled up yet a series that it will not have');
 restart_dispatcher();
 is(series($one), '(other) 3, order.a acme shop 2, solo.b 3',
 	'after a restart the known ones go on');

@@ -220,15 +220,27 @@ $node->safe_psql('postgres',
 make_busy();
 $receiver->wait_for('/delay/2', $n, 'a plain index is no reason to stop');
 
-# Nor is a column of a plain type; the dispatcher leaves it null.
-$node->safe_psql('postgres',
-	"ALTER TABLE webhook_outbox.attempt ADD note text DEFAULT 'x'");
+# Nor is a column of a plain type; the dispatcher leaves it null, unless it is
+# generated.  Endpoints need not have anything there.
+$node->safe_psql(
+	'postgres', q(
+	ALTER TABLE webhook_outbox.attempt ADD note text DEFAULT 'x',
+	  ADD twice integer NOT NULL GENERATED ALWAYS AS (number * 2) STORED;
+	ALTER TABLE webhook_outbox.endpoint ADD team text,
+	  ADD upper_name text GENERATED ALWAYS AS (upper(name)) STORED));
+create_endpoint($node, $receiver, 'new', '/ok', event_types => "'{none}'");
 make_busy();
 $receiver->wait_for('/delay/2', $n, 'nor is a plain column');
 all_delivered($node, 'what was sent is recorded');
 is( sql_value($node,
 		'SELECT count(*) > 0 FROM webhook_outbox.attempt WHERE note IS NULL'),
 	't', 'and says nothing in the new column');
+is( sql_value($node,
+		'SELECT count(*) FROM webhook_outbox.attempt WHERE twice <> number * 2'),
+	0, 'a generated column is generated');
+is( sql_value($node,
+		q(SELECT upper_name FROM webhook_outbox.endpoint WHERE name = 'new')),
+	'NEW', 'that of an endpoint as well');
 
 is(sql_value($node, 'SELECT is_called FROM lair.calls'),
 	'f', 'nothing that was planted has run in a worker');

@@ -1,6 +1,6 @@
 # Each SQL statement that the documents show means what exists: no table,
 # column, function, role or setting has another name since, and none is
-# mistyped.
+# mistyped. So does each call of a function that its comment shows.
 # Plain SQL cannot show it: the statements are in the documents.
 use strict;
 use warnings FATAL => 'all';
@@ -45,6 +45,32 @@ $node->safe_psql('postgres', q(
 		text, text, text, text, text)
 		RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
 ));
+
+# A comment's example: the function's name, and arguments that are values.
+$node->safe_psql('postgres', q(
+	CREATE ROLE app;
+	CREATE ROLE oncall;
+	CREATE ROLE grafana;
+	SELECT webhook_outbox.create_endpoint('billing', 'https://example.com/')));
+my $comments = $node->safe_psql('postgres', q(
+	SELECT p.proname, replace(obj_description(p.oid, 'pg_proc'), E'\n', ' ')
+	FROM pg_proc p WHERE p.pronamespace = 'webhook_outbox'::regnamespace));
+my @failed;
+my $n_examples = 0;
+for (split /\n/, $comments)
+{
+	my ($name, $comment) = split /\|/, $_, 2;
+	while ($comment =~ /(?<!\w)\Q$name\E(\((?:[^()]|(?1))*\))/g)
+	{
+		my $call = "webhook_outbox.$name$1";
+		next unless $call =~ /'|=>/;
+		my ($code, undef, $error) = $node->psql('postgres', "SELECT * FROM $call");
+		push @failed, "$call: $error" if $code != 0;
+		$n_examples++;
+	}
+}
+is(join("\n", @failed), '', "the $n_examples calls in comments of functions work");
+cmp_ok($n_examples, '>=', 10, 'and there are some');
 
 for my $document (sort @documents)
 {

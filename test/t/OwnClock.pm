@@ -18,10 +18,11 @@ use File::Basename qw(dirname);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_with_clock set_clock);
+our @EXPORT = qw(start_with_clock set_clock pass_time);
 
 my $here = dirname(abs_path(__FILE__));
 my ($library, $file);
+my ($ahead, $passed) = (0, 0);
 
 sub build
 {
@@ -47,10 +48,25 @@ sub start_with_clock
 # The servers' clock is so many seconds ahead of ours.
 sub set_clock
 {
+	($ahead) = @_;
+	return write_offsets();
+}
+
+# For the servers so many seconds pass in a moment. With 30 at once a sender
+# would count as one that hangs.
+sub pass_time
+{
 	my ($seconds) = @_;
 
+	$ahead += $seconds;
+	$passed += $seconds;
+	return write_offsets();
+}
+
+sub write_offsets
+{
 	open my $fh, -e $file ? '+<:raw' : '>:raw', $file or die "$file: $!";
-	print $fh pack 'q', $seconds;
+	print $fh pack 'qq', $ahead, $passed;
 	close $fh or die "$file: $!";
 	return;
 }

@@ -292,16 +292,17 @@ use HTTP::Tiny;
 use JSON::PP;
 use Test::More;
 
-# Starts receiver.pl (option: address), which lives as long as the pipe to its standard input.
+# Starts receiver.pl (options: address, port), which lives as long as the pipe
+# to its standard input.
 sub new
 {
-	my ($class, %option) = (shift, address => '127.0.0.1', @_);
+	my ($class, %option) = (shift, address => '127.0.0.1', port => 0, @_);
 	my $log = "$PostgreSQL::Test::Utils::tmp_check/receiver_$$"
 	  . ($WebhookOutbox::Receiver::count++ || '') . '.jsonl';
 	my ($in, $out, $err) = ('', '', '');
 	my $run = IPC::Run::start(
 		[ $^X, "$WebhookOutbox::HERE/receiver.pl", '--with-stdin', '--log',
-			$log, '--address', $option{address} ],
+			$log, '--address', $option{address}, '--port', $option{port} ],
 		'<', \$in, '>', \$out, '2>', \$err,
 		IPC::Run::timeout($timeout_s * 10));
 

@@ -1,10 +1,10 @@
 /*
  * clock_shim.c
- *	  For OwnClock.pm: a wall clock that a test can set.
+ *	  For OwnClock.pm: clocks that a test can set.
  *
- * Preloaded, it adds the seconds that stand in the file $CLOCK_SHIM (eight
- * bytes, mapped, so that a change is seen at once) to every reading of the
- * time of day.  The monotonic clock is left alone.
+ * Preloaded, it adds the seconds that stand in the file $CLOCK_SHIM (twice
+ * eight bytes, mapped, so that a change is seen at once) to every reading of
+ * the time of day, and of the monotonic clock.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+/* of the time of day, and of the monotonic clock */
 static const volatile int64_t *offset;
 
 __attribute__((constructor))
@@ -28,7 +29,7 @@ map_offset(void)
 
 	if (fd < 0)
 		return;
-	map = mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+	map = mmap(NULL, 2 * sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
 	if (map != MAP_FAILED)
 		offset = map;
 	close(fd);
@@ -40,7 +41,11 @@ clock_gettime(clockid_t clock, struct timespec *now)
 	int			rc = syscall(SYS_clock_gettime, clock, now);
 
 	if (rc == 0 && clock == CLOCK_REALTIME && offset)
-		now->tv_sec += *offset;
+		now->tv_sec += offset[0];
+	/* of the two, libcurl takes the raw one from some version on */
+	if (rc == 0 && offset &&
+		(clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_RAW))
+		now->tv_sec += offset[1];
 	return rc;
 }
 
