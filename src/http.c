@@ -274,6 +274,7 @@ wo_http_start(WoHttp *http, WoHttpRequest *request)
 	transfer->n_pieces = 0;
 	transfer->n_head = 0;
 	transfer->n_lines = 0;
+	transfer->status = 0;
 	transfer->retry_after[0] = '\0';
 	transfer->has_head = false;
 	transfer->is_malformed = false;
@@ -450,7 +451,8 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 		curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total_us);
 		/* libcurl makes a number of what is no status line, too */
-		if (transfer->is_malformed || status < 100 || status > 999)
+		if (transfer->is_malformed || status != transfer->status ||
+			status < 100)
 			status = 0;
 	}
 
@@ -466,7 +468,7 @@ wo_http_next_finished(WoHttp *http, WoResult *result, void **owner)
 	if (transfer->overdue_ms > 0)
 		result->total_ms = transfer->overdue_ms;
 	result->retry_after_s = -1;
-	if (transfer->retry_after[0] != '\0')
+	if (status >= 200 && transfer->retry_after[0] != '\0')
 		result->retry_after_s = wo_retry_after(transfer->retry_after,
 											   time(NULL));
 	result->error = transfer->error;

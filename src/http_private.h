@@ -129,6 +129,7 @@ typedef struct WoHttpTransfer
 	int			n_pieces;		/* in which the body came */
 	int64		n_head;			/* bytes, all header lines */
 	int			n_lines;		/* of the head, likewise */
+	int			status;			/* of the last status line that was shown */
 	char		retry_after[64];	/* value of the header; "": none */
 	bool		has_head;		/* up to the empty line that ends it */
 	bool		is_malformed;	/* its status line is none */

@@ -179,16 +179,18 @@ is_permitted_coding(const char *value, size_t len)
 }
 
 /*
- * Is this "HTTP/1.1 200" and so on?  Of a line that it cannot read, but that
- * begins with HTTP/ in whatever case, libcurl thinks that it means 200.
+ * Is this "HTTP/1.1 200" and so on?  If so, *status is its number.  Of a line
+ * that it cannot read, but that begins with HTTP/ in whatever case, libcurl
+ * thinks that it means 200.
  */
 static bool
-is_status_line(const char *line, size_t len)
+is_status_line(const char *line, size_t len, int *status)
 {
 	const char *end = line + len;
 	const char *p = line + 5;
 	int			n_digits = 0;
 
+	*status = 0;
 	if (len <= 5 || memcmp(line, "HTTP/", 5) != 0 ||
 		!isdigit((unsigned char) *p++))
 		return false;
@@ -198,8 +200,11 @@ is_status_line(const char *line, size_t len)
 		return false;
 	while (p < end && *p == ' ')
 		p++;
-	for (; p < end && isdigit((unsigned char) *p); p++)
+	for (; p < end && isdigit((unsigned char) *p) && n_digits <= 3; p++)
+	{
+		*status = *status * 10 + *p - '0';
 		n_digits++;
+	}
 	return n_digits == 3 && (p == end || isspace((unsigned char) *p));
 }
 
@@ -226,7 +231,8 @@ on_head(char *line, size_t size, size_t n, void *arg)
 		/* what the head of an interim answer (1xx) asked for is void */
 		transfer->has_head = false;
 		transfer->retry_after[0] = '\0';
-		transfer->is_malformed = !is_status_line(line, len);
+		transfer->is_malformed = !is_status_line(line, len,
+												 &transfer->status);
 		if (transfer->is_malformed)
 			return 0;
 	}

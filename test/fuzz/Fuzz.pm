@@ -177,8 +177,8 @@ sub run_target
 }
 
 # Runs a target for so many seconds, or, if 0, with its seeds alone. Option keep
-# is a folder with what was found before, which is added to; seed makes it choose
-# the same inputs each time. Returns a hash:
+# is a folder with what was found before, which is added to; executions makes it
+# try so many inputs, the same ones each time, however long it takes. Returns a hash:
 # result ('ok', or what happened), output, seeds, executions, seconds, coverage
 # before (of the seeds) and after, crashes (files).
 sub fuzz_run
@@ -194,8 +194,8 @@ sub fuzz_run
 	$run{seeds} = fuzz_seeds($target, "$work/seeds");
 	my $start = time;
 	my ($output, $code) = run_target("$folder/$target",
-		($seconds > 0 ? "-max_total_time=$seconds" : '-runs=0'),
-		($option{seed} ? "-seed=$option{seed}" : ()),
+		($option{executions} ? ("-runs=$option{executions}", '-seed=1')
+			: $seconds > 0 ? "-max_total_time=$seconds" : '-runs=0'),
 		"-timeout=$max_input_s", "-rss_limit_mb=$max_rss_mb",
 		"-max_len=$max_len", '-print_final_stats=1', '-use_value_profile=1',
 		(-e $dictionary ? "-dict=$dictionary" : ()),

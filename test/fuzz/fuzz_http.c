@@ -301,8 +301,7 @@ make_request(WoHttp *http, WoHttpTarget *target, const char *lines,
 		wo_fuzz_require(says_success(receiver.answer.data,
 									 receiver.answer.data +
 									 receiver.answer.len));
-	if (is_first && target->proxy == NULL && result.http_status >= 200 &&
-		result.retry_after_s != -1)
+	if (is_first && target->proxy == NULL && result.retry_after_s != -1)
 		wo_fuzz_require(asks_to_wait(receiver.answer.data,
 									 receiver.answer.data +
 									 receiver.answer.len));

@@ -59,6 +59,7 @@ my %expect = (
 	'/1xx/flood' => [ 'protocol_error', 100, $long ],
 	'/1xx/drip' => [ 'timeout', 102, $late ],
 	'/1xx/some' => [ 'delivered', 200, '' ],
+	'/1xx/nul' => [ 'protocol_error', '', $invalid ],
 	'/1xx/switch' => [ 'http_error', 101, 'HTTP 101' ],
 	'/close' =>
 	  [ 'protocol_error', '', 'connection was closed without an answer' ],

@@ -185,6 +185,11 @@ my %answer = (
 			("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" x 3)
 			  . $OK . body('fine'));
 	},
+	# libcurl takes the second for status 200, and shows it to nobody
+	'/1xx/nul' => sub {
+		out($_[0], "HTTP/1.1 103 Early Hints\r\nRetry-After: 86400\r\n\r\n"
+			  . "HTTP/x\0 500 No\r\n" . body('odd'));
+	},
 	'/1xx/switch' => sub {
 		out($_[0], "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nx");
 	},
