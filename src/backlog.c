@@ -6,8 +6,8 @@
  * Per endpoint and lane the dispatcher keeps in memory when the next row is
  * due, and looks only then, and only beyond the rows that it has taken
  * already: it is the one that schedules, so nothing due can appear before
- * that bound but by a command, which rewinds it.  A full look follows every
- * minute all the same, for clocks that step.
+ * that bound but by a command, which rewinds it.  Every minute all lanes that
+ * have rows are looked at from the start all the same, for clocks that step.
  *
  * Stored deliveries that are in memory stand in a hash, so that a look from
  * the start does not take them twice.
@@ -44,19 +44,23 @@ static List *lost = NIL;		/* of Key *: their event's row is gone */
 
 static const char *const lane_state[WO_N_LANES] = {"parked", "retrying"};
 
+#define N_STATES			3	/* and cancelled */
+#define LOOK_AT_ONCE		10000
+
 /* From lane to lane by the index: a step for each lane that has rows. */
-static WoStatement look_all = {
+static const Oid look_types[] = {INT8OID, INT8OID};
+static WoStatement look_at_lanes = {
 	"WITH RECURSIVE lane AS ("
 	"(SELECT d.endpoint_id, d.state, d.next_attempt_at "
-	"FROM webhook_outbox.delivery d "
+	"FROM webhook_outbox.delivery d WHERE d.endpoint_id >= $1 "
 	"ORDER BY d.endpoint_id, d.state, d.next_attempt_at LIMIT 1) "
 	"UNION ALL SELECT n.* FROM lane l CROSS JOIN LATERAL ("
 	"SELECT d.endpoint_id, d.state, d.next_attempt_at "
 	"FROM webhook_outbox.delivery d "
 	"WHERE (d.endpoint_id, d.state) > (l.endpoint_id, l.state) "
 	"ORDER BY d.endpoint_id, d.state, d.next_attempt_at LIMIT 1) n) "
-	"SELECT endpoint_id, state, next_attempt_at FROM lane "
-	"WHERE state IN ('parked', 'retrying')", 0, NULL, NULL
+	"SELECT endpoint_id, state, next_attempt_at FROM lane LIMIT $2",
+	lengthof(look_types), look_types, NULL
 };
 
 /* Columns before those of the event. */
@@ -169,18 +173,60 @@ wo_backlog_all(void)
 	return all;
 }
 
-static WoLaneKind
-lane_of(const char *state)
+/* Finds the lane that a row of the last query is about; NULL: none. */
+static WoLane *
+lane_of(uint64 row)
 {
-	return strcmp(state, lane_state[WO_LANE_RETRY]) == 0 ? WO_LANE_RETRY :
-		WO_LANE_FRESH;
+	bool		isnull;
+	WoEndpoint *endpoint =
+	wo_router_find(DatumGetInt64(wo_txn_value(row, 1, &isnull)));
+	char	   *state = wo_txn_text(row, 2);
+
+	for (int kind = 0; endpoint && kind < WO_N_LANES; kind++)
+	{
+		if (strcmp(state, lane_state[kind]) == 0)
+			return &endpoint->lanes[kind];
+	}
+	return NULL;
 }
 
-/* Looks when the next row of every endpoint is due, from the start. */
-void
-wo_backlog_look(void)
+/*
+ * Looks when the next row is due of lanes that have any, from the start of
+ * each: at most limit of them, of endpoints from *endpoint_id on, which is
+ * moved to where to go on.  Returns whether there is more.
+ */
+bool
+wo_backlog_look(int64 *endpoint_id, int limit)
 {
-	uint64		n_rows = wo_txn_query(&look_all, NULL, NULL, 0);
+	Datum		args[2];
+	uint64		n_rows;
+	bool		isnull;
+
+	Assert(limit > N_STATES);	/* else it would stay where it is */
+	args[0] = Int64GetDatum(*endpoint_id);
+	args[1] = Int64GetDatum(limit);
+	n_rows = wo_txn_query(&look_at_lanes, args, NULL, 0);
+	for (uint64 row = 0; row < n_rows; row++)
+	{
+		WoLane	   *lane = lane_of(row);
+		Datum		due_at = wo_txn_value(row, 3, &isnull);
+
+		if (lane == NULL || isnull)
+			continue;
+		wo_lane_clear(lane);
+		wo_lane_due_by(lane, DatumGetTimestampTz(due_at));
+	}
+	if (n_rows == limit)
+		*endpoint_id = DatumGetInt64(wo_txn_value(n_rows - 1, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return n_rows == limit;
+}
+
+/* Looks at all lanes; what is known of those without rows is forgotten. */
+void
+wo_backlog_look_at_all(void)
+{
+	int64		endpoint_id = PG_INT64_MIN;
 	ListCell   *cell;
 
 	foreach(cell, wo_router_endpoints())
@@ -190,18 +236,8 @@ wo_backlog_look(void)
 		for (int kind = 0; kind < WO_N_LANES; kind++)
 			wo_lane_clear(&endpoint->lanes[kind]);
 	}
-	for (uint64 row = 0; row < n_rows; row++)
-	{
-		bool		isnull;
-		int64		id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
-		WoLaneKind	kind = lane_of(wo_txn_text(row, 2));
-		Datum		due_at = wo_txn_value(row, 3, &isnull);
-		WoEndpoint *endpoint = wo_router_find(id);
-
-		if (endpoint && !isnull)
-			wo_lane_due_by(&endpoint->lanes[kind],
-						   DatumGetTimestampTz(due_at));
-	}
+	while (wo_backlog_look(&endpoint_id, LOOK_AT_ONCE))
+		;
 }
 
 static const char *

@@ -13,7 +13,8 @@
 #include "endpoint.h"
 
 extern void wo_backlog_create(MemoryContext context);
-extern void wo_backlog_look(void);
+extern bool wo_backlog_look(int64 *endpoint_id, int limit);
+extern void wo_backlog_look_at_all(void);
 extern int	wo_backlog_load(WoLane *lane, TimestampTz now, int limit,
 							Size max_bytes);
 extern bool wo_backlog_has_lost(void);

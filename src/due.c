@@ -35,8 +35,17 @@
 /* When memory is used up by others, a lane is looked at again after this. */
 #define LOAD_AGAIN_US		5000
 
-/* The whole backlog is looked at again this often, for clocks that step. */
+/*
+ * The whole backlog is looked at again this often, for clocks that step: some
+ * lanes at a time, which takes a few milliseconds, and a pause follows.
+ */
 #define LOOK_INTERVAL_US	USECS_PER_MINUTE
+#define LOOK_AT_ONCE		1000
+#define LOOK_PAUSE_US		(10 * INT64CONST(1000))
+
+static bool is_looking = false; /* not all lanes have been looked at yet */
+static int64 look_from;			/* then, from this endpoint on */
+static TimestampTz look_on_at;	/* ... the next of them, then */
 
 /* Has its endpoint nothing in memory, and is this the lane to go first? */
 static bool
@@ -102,20 +111,52 @@ load_rows(WoDispatcher *d, WoLane *lane, int limit)
 	return LOAD_COST + n;
 }
 
-/* Looks at the whole backlog, unless nothing at all has happened since. */
+/* Looks at the whole backlog at once: what is known may be wrong. */
+static void
+look_at_all(WoDispatcher *d)
+{
+	is_looking = false;
+	wo_txn_begin("looking at the backlog");
+	wo_backlog_look_at_all();
+	wo_txn_commit();
+	d->must_look = false;
+}
+
+/* Looks at some more lanes. */
+static void
+look_on(WoDispatcher *d)
+{
+	look_on_at = d->now + LOOK_PAUSE_US;
+	wo_txn_begin("looking at the backlog");
+	is_looking = wo_backlog_look(&look_from, LOOK_AT_ONCE);
+	wo_txn_commit();
+}
+
+/* Begins to look again, unless nothing at all has happened since. */
 static void
 look_again(WoDispatcher *d)
 {
 	static uint64 last_window = 0;
 
 	d->next_look_at = d->now + LOOK_INTERVAL_US;
-	if (d->reader->n_windows == last_window && !d->must_look)
+	if (d->reader->n_windows == last_window)
 		return;
-	d->must_look = false;
 	last_window = d->reader->n_windows;
-	wo_txn_begin("looking at the backlog");
-	wo_backlog_look();
-	wo_txn_commit();
+	is_looking = true;
+	look_from = PG_INT64_MIN;
+	look_on_at = d->now;
+}
+
+/* Looks at the backlog, if it is time. */
+static void
+look(WoDispatcher *d)
+{
+	if (d->now >= d->next_look_at && !is_looking)
+		look_again(d);
+	if (d->must_look)
+		look_at_all(d);
+	else if (is_looking && d->now >= look_on_at)
+		look_on(d);
 }
 
 /*
@@ -140,15 +181,14 @@ load_lanes(WoDispatcher *d)
 TimestampTz
 wo_due_next(const WoDispatcher *d)
 {
-	return Min(d->next_look_at, wo_lane_next_look());
+	return Min(is_looking ? look_on_at : d->next_look_at, wo_lane_next_look());
 }
 
 /* Loads deliveries whose time has come. */
 void
 wo_due_load(WoDispatcher *d)
 {
-	if (d->now >= d->next_look_at)
-		look_again(d);
+	look(d);
 	load_lanes(d);
 	if (wo_backlog_has_lost())
 	{

@@ -239,7 +239,7 @@ wo_intake_endpoints(WoDispatcher *d, uint64 window)
 	if (wo_router_load(!d->is_loaded, d->now, window))
 		d->must_follow = true;
 	if (!d->is_loaded)
-		wo_backlog_look();
+		wo_backlog_look_at_all();
 	d->is_loaded = true;
 	d->wants &= ~WO_WANT_ENDPOINTS;
 }

@@ -112,5 +112,26 @@ wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.open_attempts()',
 	'what a crash left open is rolled up');
 is(counted(), join('|', ($n_before + 7) x 2, 0), 'and counted too');
 
+# What is due without the dispatcher's knowledge is found when it looks at all that waits,
+# once a minute: of more endpoints than it looks at in one go, and in each state.
+my $n_many = 1200;
+my $many = "SELECT endpoint_id FROM webhook_outbox.endpoint WHERE name LIKE 'many%'";
+$node->safe_psql('postgres', qq(
+	SELECT webhook_outbox.create_endpoint('many' || n, '@{[ $receiver->url('/many') ]}',
+	  event_types => '{none}') FROM generate_series(1, $n_many) n));
+my %id_of = map { $_ => publish($node, 'nobody.' . $_) } qw(parked retrying cancelled);
+for my $state (sort keys %id_of)
+{
+	$node->safe_psql('postgres', qq(
+		INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, state)
+		SELECT endpoint_id, '$id_of{$state}', now(), '$state' FROM ($many) p));
+}
+set_clock(70);
+publish($node, 'order.six');
+wait_for_sql($node, qq(SELECT count(*) = 2 * $n_many FROM webhook_outbox.attempt
+	WHERE outcome = 'delivered' AND endpoint_id IN ($many)), 'what is due to many endpoints is found');
+is(sql_value($node, "SELECT string_agg(DISTINCT state, ',') || count(*) FROM webhook_outbox.delivery"),
+	"cancelled$n_many", 'and what is cancelled is left');
+
 # signatures hold the time, and the receiver's clock is another one
 finish($node);
