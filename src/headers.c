@@ -38,6 +38,13 @@ typedef struct Problem
 	const char *hint;
 } Problem;
 
+/* May it stand in a name, besides letters and digits? */
+static bool
+is_name_mark(char c)
+{
+	return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+}
+
 static bool
 is_token(const char *name, int len)
 {
@@ -46,8 +53,7 @@ is_token(const char *name, int len)
 		char		c = name[i];
 
 		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-			  (c >= '0' && c <= '9') ||
-			  (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL)))
+			  (c >= '0' && c <= '9') || is_name_mark(c)))
 			return false;
 	}
 	return len > 0;
@@ -56,13 +62,14 @@ is_token(const char *name, int len)
 static char
 folded(char c)
 {
-	return c == '_' ? '-' : pg_tolower((unsigned char) c);
+	return is_name_mark(c) ? '-' : pg_tolower((unsigned char) c);
 }
 
 /*
- * Do two names agree so far?  Upper and lower case are the same, and so are _
- * and -: many receivers have headers as variables (HTTP_X_API_KEY), where what
- * differs in these alone is one, and the last one counts.
+ * Do two names agree so far?  Upper and lower case are the same, and so are
+ * all marks: many receivers have headers as variables (HTTP_X_API_KEY), where
+ * what differs in these alone is one, and the last one counts.  Of _ most make
+ * the same as of -, PHP of a dot too, lighttpd of any mark.
  */
 bool
 wo_headers_same_name(const char *a, const char *b, size_t len)
