@@ -74,7 +74,18 @@ RESET ROLE;
 ALTER SCHEMA webhook_outbox OWNER TO CURRENT_USER;
 CREATE EXTENSION webhook_outbox;
 DROP FUNCTION webhook_outbox.note_action;
+-- This one is nearer to what views and functions ask for than any operator of PostgreSQL; its function lies elsewhere.
+CREATE SCHEMA regress_wo_lair AUTHORIZATION regress_wo_other;
+GRANT CREATE ON SCHEMA webhook_outbox TO regress_wo_other;
+SET ROLE regress_wo_other;
+CREATE FUNCTION regress_wo_lair.times(numeric, integer) RETURNS numeric LANGUAGE sql AS 'SELECT 0.0';
+CREATE OPERATOR webhook_outbox.* (FUNCTION = regress_wo_lair.times, LEFTARG = numeric, RIGHTARG = integer);
+RESET ROLE;
+REVOKE CREATE ON SCHEMA webhook_outbox FROM regress_wo_other;
+CREATE EXTENSION webhook_outbox;
+DROP OPERATOR webhook_outbox.* (numeric, integer);
 CREATE EXTENSION webhook_outbox;
 DROP EXTENSION webhook_outbox;
 DROP SCHEMA webhook_outbox;
+DROP SCHEMA regress_wo_lair CASCADE;
 DROP ROLE regress_wo_other;
