@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "registry.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -27,6 +28,8 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_note_maintenance);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_maintenance_caller);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_maintenance_worker);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_log_line);
+
+#define MAX_LINE_LEN	8192	/* bytes in the log */
 
 /* Columns of maintenance_worker(). */
 enum
@@ -184,15 +187,18 @@ wo_sql_maintenance_worker(PG_FUNCTION_ARGS)
 }
 
 /*
- * log_line(text): one line in the server's log.  RAISE LOG would add ten more
- * on where in maintain() it happened.
+ * log_line(text): one line in the server's log, whatever stands in the name of
+ * a tenant that it is about.  RAISE LOG would add ten more on where in
+ * maintain() it happened.
  */
 Datum
 wo_sql_log_line(PG_FUNCTION_ARGS)
 {
+	char	   *line = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	line = wo_text_shown(line, strlen(line), MAX_LINE_LEN);
 	ereport(LOG,
 			(errhidestmt(true), errhidecontext(true),
-			 errmsg_internal("%s",
-							 text_to_cstring(PG_GETARG_TEXT_PP(0)))));
+			 errmsg_internal("%s", line)));
 	PG_RETURN_VOID();
 }

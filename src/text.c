@@ -76,7 +76,8 @@ wo_text_from_bytes(const char *bytes, int len)
 
 /*
  * Returns a text as a message may show it, palloc'd: on one line, cut to max
- * bytes.  It is valid in the database's encoding.
+ * bytes, without what a terminal obeys.  It is valid in the database's
+ * encoding.
  */
 char *
 wo_text_shown(const char *text, size_t len, int max)
@@ -86,8 +87,12 @@ wo_text_shown(const char *text, size_t len, int max)
 
 	for (char *p = shown; *p; p++)
 	{
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
-			*p = '?';
+		/* no other control character of several bytes begins so */
+		int			n_bytes = (unsigned char) *p == 0xc2 ? 2 : 1;
+
+		if ((unsigned char) *p < 0x20 || *p == 0x7f ||
+			is_c1_control(GetDatabaseEncoding(), p, n_bytes))
+			memset(p, '?', n_bytes);
 	}
 	return n < (int) len ? psprintf("%s...", shown) : shown;
 }

@@ -103,6 +103,21 @@ is_deeply([ told('/shaky') ], ['webhook_outbox.alert.firing kept ops'],
 	'nobody is told about himself');
 is_deeply([ told('/all') ], [], 'an endpoint for all types gets no alerts');
 
+# Publishers choose the names of tenants; in the log they are on one line.
+my $log_start = -s $node->logfile;
+$node->safe_psql('postgres', q(
+	INSERT INTO webhook_outbox.alert_rule (name, signal, scope, time_window, threshold)
+	VALUES ('busy', 'attempts', 'tenant', '5m', 0);
+	INSERT INTO webhook_outbox.event (type, payload, tenant)
+	VALUES ('order.created', '{}', E'acme\nLOG:  x\u001b[2J\u009b2J')));
+$receiver->wait_for('/shaky', 3, 'an event of a tenant with an odd name');
+all_delivered($node, 'is delivered');
+evaluate();
+like(
+	slurp_file($node->logfile, $log_start),
+	qr/alert "busy" \(warning\) fires: tenant "acme\?LOG:  x\?\[2J\?\?2J": 2 requests/,
+	'the log has one line about it, without what a terminal would obey');
+
 # nobody starts a dispatcher
 my $launcher = worker_pid($node, 'launcher');
 my $dispatcher = worker_pid($node, 'dispatcher');
