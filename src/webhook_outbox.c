@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "check.h"
 #include "commands/dbcommands.h"
 #include "encoding.h"
@@ -30,6 +31,7 @@
 #include "tenancy.h"
 #include "timeline.h"
 #include "txn.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -198,6 +200,19 @@ foreign_text(const char *bytes)
 													   strlen(bytes)));
 }
 
+/*
+ * What a dispatcher says can name endpoints and tables.  Those of another
+ * database are for who may see in pg_stat_activity what goes on there.
+ */
+static Datum
+shown_text(const WoDatabase *database, const char *bytes)
+{
+	if (database->database_id != MyDatabaseId &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
+		return CStringGetTextDatum("<insufficient privilege>");
+	return foreign_text(bytes);
+}
+
 static void
 put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database, Name name)
 {
@@ -209,7 +224,8 @@ put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database, Name name)
 			  database->started_at, wo_settings_want_database(NameStr(*name)));
 	set(values, nulls, COL_DATABASE, NameGetDatum(name), false);
 	if (database->pid != 0)
-		set(values, nulls, COL_STATE, foreign_text(database->state), false);
+		set(values, nulls, COL_STATE, shown_text(database, database->state),
+			false);
 	set(values, nulls, COL_IN_FLIGHT, Int32GetDatum(database->n_in_flight),
 		false);
 	set(values, nulls, COL_DELIVERED, Int64GetDatum(database->n_delivered),
@@ -219,8 +235,8 @@ put_dispatcher(ReturnSetInfo *rsinfo, const WoDatabase *database, Name name)
 		false);
 	set(values, nulls, COL_RESTARTS,
 		Int32GetDatum(Max(database->n_starts - 1, 0)), false);
-	set(values, nulls, COL_LAST_ERROR, foreign_text(database->last_error),
-		!has_error);
+	set(values, nulls, COL_LAST_ERROR,
+		shown_text(database, database->last_error), !has_error);
 	set(values, nulls, COL_LAST_ERROR_AT,
 		TimestampTzGetDatum(database->last_error_at), !has_error);
 	put_row(rsinfo, values, nulls);

@@ -204,7 +204,8 @@ COMMENT ON COLUMN webhook_outbox.worker_status.number IS 'of a sender: 1 to webh
 COMMENT ON COLUMN webhook_outbox.worker_status.pid IS 'process id; NULL: it does not run';
 COMMENT ON COLUMN webhook_outbox.worker_status.expected IS 'whether it should run, as settings are now';
 COMMENT ON COLUMN webhook_outbox.worker_status.is_running IS 'whether it does';
-COMMENT ON COLUMN webhook_outbox.worker_status.state IS 'what it is doing';
+COMMENT ON COLUMN webhook_outbox.worker_status.state IS
+  'what it is doing; of a dispatcher of another database for members of pg_read_all_stats alone';
 COMMENT ON COLUMN webhook_outbox.worker_status.running_since IS 'when it was started';
 COMMENT ON COLUMN webhook_outbox.worker_status.in_flight IS 'requests under way; NULL: the launcher';
 COMMENT ON COLUMN webhook_outbox.worker_status.delivered IS 'of a dispatcher: attempts that delivered, since it was started';
@@ -212,7 +213,9 @@ COMMENT ON COLUMN webhook_outbox.worker_status.failed IS 'of a dispatcher: attem
 COMMENT ON COLUMN webhook_outbox.worker_status.per_second IS 'of a dispatcher: attempts that delivered, per second of the last few';
 COMMENT ON COLUMN webhook_outbox.worker_status.restarts IS
   'how often it was started again: a dispatcher since the server was, a sender since its dispatcher was; NULL: the launcher';
-COMMENT ON COLUMN webhook_outbox.worker_status.last_error IS 'of a dispatcher: why it, or a sender of it, stopped or failed last';
+COMMENT ON COLUMN webhook_outbox.worker_status.last_error IS
+  'of a dispatcher: why it, or a sender of it, stopped or failed last; of one of another database for members of '
+  'pg_read_all_stats alone';
 COMMENT ON COLUMN webhook_outbox.worker_status.last_error_at IS 'when that was';
 
 CREATE VIEW webhook_outbox.queue_status AS

@@ -24,6 +24,27 @@ publish($node, 'order.created');
 $receiver->wait_for('/first', 2, 'while the first goes on');
 is($receiver->stats('/second')->{requests}, 1, 'events do not mix');
 
+# Whoever may look at one database learns no names out of another.
+$node->safe_psql('postgres', q(CREATE ROLE watcher LOGIN;
+	SELECT webhook_outbox.grant_monitor('watcher')));
+$node->safe_psql('other', q(CREATE TABLE public.acquisition (reason text PRIMARY KEY);
+	ALTER TABLE webhook_outbox.dead_letter ADD CONSTRAINT acme FOREIGN KEY (reason)
+	REFERENCES public.acquisition));
+wait_for_sql(
+	$node, q(SELECT state ~ 'acquisition' AND last_error ~ 'acquisition'
+	FROM webhook_outbox.worker_status WHERE process = 'dispatcher' AND database = 'other'),
+	'a superuser sees what is wrong in another database');
+my $looks = q(SET ROLE watcher; SELECT string_agg(database || ': ' || state || ', ' ||
+	coalesce(last_error, 'none'), '; ' ORDER BY database)
+	FROM webhook_outbox.worker_status WHERE process = 'dispatcher');
+is( sql_value($node, $looks),
+	'other: <insufficient privilege>, <insufficient privilege>; postgres: idle, none',
+	'a monitor sees that alone which is in his own');
+$node->safe_psql('postgres', 'GRANT pg_read_all_stats TO watcher');
+like(sql_value($node, $looks), qr/^other: not sending: .*acquisition;/,
+	'unless he may see what all are doing');
+$node->safe_psql('other', 'ALTER TABLE webhook_outbox.dead_letter DROP CONSTRAINT acme');
+
 # CREATE EXTENSION that rolls back leaves nothing behind
 $node->safe_psql('postgres', 'CREATE DATABASE third');
 $node->safe_psql('third', 'BEGIN; CREATE EXTENSION webhook_outbox; ROLLBACK');
