@@ -56,6 +56,9 @@ static const Range sealed[] = {
 	{V4(168, 63, 129, 16, 32), WO_NET_METADATA},	/* Azure, public */
 	{V4(192, 0, 0, 192, 32), WO_NET_METADATA},	/* Oracle */
 	{V6(0xfd00, 0x0ec2, 0, 32), WO_NET_METADATA},	/* Amazon */
+	{V6(0xfd00, 0x00c1, 0, 32), WO_NET_METADATA},	/* Oracle */
+	{V6(0xfd00, 0x0042, 0, 32), WO_NET_METADATA},	/* Scaleway */
+	{V6(0xfd00, 0xa9fe, 0xa9fe, 48), WO_NET_METADATA},	/* Akamai */
 	{V6(0xfd20, 0x00ce, 0, 32), WO_NET_METADATA}	/* Google */
 };
 

@@ -20,7 +20,8 @@ INSERT INTO closed VALUES
   ('fec0::/10', 'private address'), ('ff00::/8', 'reserved address');
 INSERT INTO closed
   SELECT r, 'address of a cloud''s metadata service'
-  FROM unnest('{100.100.100.200,168.63.129.16,192.0.0.192,fd00:ec2::/32,fd20:ce::/32}'::cidr[]) r;
+  FROM unnest('{100.100.100.200,168.63.129.16,192.0.0.192,fd00:ec2::/32,fd20:ce::/32,fd00:c1::/32,
+               fd00:42::/32,fd00:a9fe:a9fe::/48}'::cidr[]) r;
 
 -- The first and the last address of each range, and its neighbours.
 CREATE TEMP TABLE edge AS
