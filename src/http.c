@@ -188,15 +188,15 @@ wo_http_create(const WoHttpOptions *options)
 
 /*
  * Make an end of a header line.  libcurl takes "Name:" as "do not send it"; to
- * send a header without a value it wants "Name;".
+ * send a header without a value it wants "Name;".  A value may end in a colon.
  */
 static void
-end_line(char *end)
+end_line(char *line, char *end)
 {
-	while (end[-1] == ' ')
+	while (end[-1] == ' ' || end[-1] == '\t')
 		end--;
 	*end = '\0';
-	if (end[-1] == ':')
+	if (strchr(line, ':') == end - 1)
 		end[-1] = ';';
 }
 
@@ -237,7 +237,7 @@ set_lines(WoHttpTransfer *transfer)
 		line[i].data = next;
 		line[i].next = NULL;
 		next = end + 1;
-		end_line(end);
+		end_line(line[i].data, end);
 	}
 }
 

@@ -9,7 +9,7 @@ my $receiver = start_receiver();
 my $node = start_node();
 create_endpoint($node, $receiver, 'well', '/well',
 	headers => q('{"Authorization": "Bearer s3cret", "X-Both": "endpoint",
-	"X-Empty": ""}'));
+	"X-Empty": "", "X-Colon": "a::", "X-Tab": "\t"}'));
 $node->safe_psql(
 	'postgres', q(
 	SELECT webhook_outbox.publish('order.created', '{}',
@@ -29,6 +29,8 @@ is_deeply([ grep { /both/ } sort keys %first ], ['x-both'],
 	'and over one that differs in punctuation, which many receivers take for it');
 ok(!exists $second{'x-trace'}, 'no header of another event is sent');
 is($first{'x-empty'}, '', 'a header may be empty');
+is($first{'x-tab'}, '', 'or blank');
+is($first{'x-colon'}, 'a::', 'or end in a colon');
 is($first{host}, '127.0.0.1:' . $receiver->port, 'the host is right');
 ok(!exists $first{$_}, "no $_ is sent")
   for qw(cookie accept-encoding expect referer);
