@@ -103,6 +103,17 @@ wo_sql_recovered_timeline(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(wo_timeline_recovered());
 }
 
+/* Fails, or warns, where the library was not preloaded. */
+static void
+check_preload(int elevel)
+{
+	if (wo_registry == NULL)
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("webhook_outbox is not preloaded, so nothing delivers events"),
+				 errhint("Add shared_preload_libraries = 'webhook_outbox' to postgresql.conf and restart the server.")));
+}
+
 /* SQL: request_wakeup(what text).  Wakes the dispatcher at commit. */
 Datum
 wo_sql_request_wakeup(PG_FUNCTION_ARGS)
@@ -116,24 +127,17 @@ wo_sql_request_wakeup(PG_FUNCTION_ARGS)
 	else if (strcmp(what, "endpoints") == 0)
 		wo_wakeup_at_commit(WO_WANT_ENDPOINTS);
 	else if (strcmp(what, "extension") == 0)
+	{
+		/* by CREATE EXTENSION, which works without as well */
+		check_preload(WARNING);
 		wo_wakeup_at_commit(WO_WANT_EXTENSION);
+	}
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("nothing is called \"%s\" here", what),
 				 errhint("Use events, commands, endpoints or extension.")));
 	PG_RETURN_VOID();
-}
-
-/* Fails where the library was not preloaded. */
-static void
-require_preload(void)
-{
-	if (wo_registry == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("webhook_outbox is not preloaded, so nothing delivers events"),
-				 errhint("Add shared_preload_libraries = 'webhook_outbox' to postgresql.conf and restart the server.")));
 }
 
 /* SQL: require_workers().  Fails where no worker can run. */
@@ -145,7 +149,7 @@ wo_sql_require_workers(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("webhook_outbox does not work on a standby"),
 				 errhint("Call the function on the primary.")));
-	require_preload();
+	check_preload(ERROR);
 	PG_RETURN_VOID();
 }
 
@@ -312,7 +316,7 @@ wo_sql_worker_rows(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool		is_standby = RecoveryInProgress();
 
-	require_preload();
+	check_preload(ERROR);
 	InitMaterializedSRF(fcinfo, 0);
 	put_launcher(rsinfo, is_standby);
 	if (is_standby)

@@ -7,12 +7,16 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $node = start_node(preload => 0);
+my $node = start_node(preload => 0, extension => 0);
+my ($rc, $out, $err) = $node->psql('postgres', 'CREATE EXTENSION webhook_outbox');
+is($rc, 0, 'the extension is created');
+like($err, qr/WARNING:.*HINT:.*shared_preload_libraries = 'webhook_outbox'/s,
+	'with a warning that has the line to add');
 create_endpoint($node, $receiver, 'well', '/well');
 
 my $insert = q(INSERT INTO webhook_outbox.event (type, payload)
 	VALUES ('order.created', '{}'););
-my ($rc, $out, $err) = $node->psql('postgres', $insert x 2);
+($rc, $out, $err) = $node->psql('postgres', $insert x 2);
 is($rc, 0, 'events are stored');
 is(() = $err =~ /WARNING/g, 1, 'with one warning per session');
 like($err, qr/HINT:.*shared_preload_libraries = 'webhook_outbox'/,
