@@ -35,7 +35,7 @@ a { color: var(--mark); text-underline-offset: 0.2em; }
 .health.warn { border-color: var(--warn); }
 .health.bad { border-color: var(--bad); }
 
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1.25rem 1.5rem; margin-top: 1.75rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: 1.25rem 1.5rem; margin-top: 1.75rem; }
 .figures dt { color: var(--muted); font-size: 0.875rem; }
 .figures dd { font-size: 1.5rem; line-height: 1.25; font-weight: 600; letter-spacing: -0.01em; white-space: nowrap; }
 .figures dd + dd { font-size: 0.875rem; line-height: 1.4; font-weight: 400; letter-spacing: 0; color: var(--muted);
@@ -125,6 +125,10 @@ footer { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1rem;
   code { white-space: normal; }
   tr.part td { display: block; text-align: left; padding: 0; }
 }
+@media screen and (min-width: 44.01rem) and (max-width: 60rem) {
+  td[data-label="state"], td.short { grid-column: auto; }
+  .figures { grid-template-columns: repeat(3, 1fr); }
+}
 @media screen and (max-width: 44rem) {
   body { padding: 1.25rem 1rem 2rem; }
   .health p:first-child { font-size: 1.25rem; }
@@ -139,6 +143,7 @@ footer { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1rem;
   html { font-size: 12px; }
   body { padding: 0; max-width: none; }
   nav { display: none; }
+  .figures { grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); }
   figure, tr, .card, .health, dl, pre, h2 { break-inside: avoid; }
   h2, h3, thead { break-after: avoid; }
   .bar, .left, .track, pre { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -182,6 +182,7 @@ DECLARE
   v_few      integer := greatest(max_rows / 2, 1);
   v_health   record;
   v_first    text := webhook_outbox.console_first_steps();
+  v_is_used  boolean;
   -- what several sections need is read once
   v_open     webhook_outbox.endpoint_rollup[];
   v_facts    webhook_outbox.console_fact[];
@@ -202,11 +203,16 @@ BEGIN
 
   v_health := webhook_outbox.console_health(v_endpoint);
   v_main := v_first;
-  IF v_first = '' THEN
+  -- what there was goes on to matter when the last endpoint is deleted: dead letters, and alerts that still fire
+  v_is_used := v_first = '' OR EXISTS (SELECT FROM webhook_outbox.endpoint_rollup)
+    OR EXISTS (SELECT FROM webhook_outbox.attempt) OR EXISTS (SELECT FROM webhook_outbox.dead_letter);
+  IF v_is_used THEN
     v_open := webhook_outbox.console_open_minutes();
     v_facts := ARRAY(SELECT f FROM webhook_outbox.console_facts(v_endpoint, v_open) f);
-    v_main := webhook_outbox.console_alerts(v_endpoint, v_few)
+    -- an incident says what to do, once for all its alerts
+    v_main := v_main
       || webhook_outbox.console_incidents(v_endpoint, v_few)
+      || webhook_outbox.console_alerts(v_endpoint, v_few)
       || webhook_outbox.console_objectives(v_endpoint, v_few)
       || webhook_outbox.console_signals(span, v_endpoint, v_open)
       || webhook_outbox.console_endpoints(v_facts, max_rows)
@@ -221,7 +227,7 @@ BEGIN
            || webhook_outbox.html_escape(current_setting('TimeZone'), 60))
     || '<div class="health ' || v_health.level || '"><p>' || v_health.sentence || '</p>'
     || coalesce('<p>' || v_health.more || '</p>', '') || E'</div>\n'
-    || CASE WHEN v_first = '' THEN webhook_outbox.console_figures(v_endpoint, v_facts) ELSE '' END
+    || CASE WHEN v_is_used THEN webhook_outbox.console_figures(v_endpoint, v_facts) ELSE '' END
     || webhook_outbox.console_nav(v_main) || '<main>' || v_main || E'</main>\n<footer>webhook_outbox '
     || (SELECT x.extversion FROM pg_extension x WHERE x.extname = 'webhook_outbox') || ' on PostgreSQL '
     || webhook_outbox.html_escape(current_setting('server_version'), 40) || '; made in '

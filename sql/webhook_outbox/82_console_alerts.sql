@@ -36,7 +36,9 @@ BEGIN
     SELECT a.*, u.description AS meaning, count(*) OVER () AS n_all
     FROM webhook_outbox.console_alert_rows(p_endpoint_id) a LEFT JOIN webhook_outbox.alert_rule u ON u.name = a.rule
     WHERE a.state = 'firing'
-    ORDER BY array_position('{critical,warning,info}', a.severity), a.since, a.rule, a.subject
+    -- as console_health() does, so that the first is the one of the headline
+    ORDER BY array_position('{critical,warning,info}', a.severity), a.scope = 'system' DESC, a.signal = 'burn_rate', a.since,
+             a.rule, a.subject
     LIMIT p_max
   LOOP
     v_n := r.n_all;

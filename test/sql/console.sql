@@ -34,6 +34,15 @@ SELECT webhook_outbox.console() AS page \gset
 SELECT pg_temp.is_well_formed(:'page') AS well_formed, :'page' LIKE '%No event has been published yet.%' AS says_so;
 ROLLBACK;
 
+-- the last endpoint is deleted: what it left behind is shown all the same
+BEGIN;
+INSERT INTO webhook_outbox.dead_letter (endpoint_id, event_id, endpoint_name, event_type, reason, attempts, created_at)
+  VALUES (0, '01a20000-0000-7000-8000-000000000001', 'gone', 'order.created', 'endpoint_deleted', 1, now());
+SELECT webhook_outbox.console() AS page \gset
+SELECT pg_temp.is_well_formed(:'page') AS well_formed, :'page' LIKE '%What to type first%' AS says_how,
+       :'page' LIKE '%Their endpoint is deleted.%' AS shows_dead_letters;
+ROLLBACK;
+
 -- The policy lets in the style that is on the page, and nothing else.
 SELECT substring(:'page' FROM 'http-equiv="Content-Security-Policy" content="([^"]*)"')
        = format('default-src ''none''; base-uri ''none''; form-action ''none''; style-src ''sha256-%s''',
@@ -142,6 +151,13 @@ INSERT INTO webhook_outbox.incident_alert (incident_id, rule, subject_key, signa
   FROM webhook_outbox.incident_record i, webhook_outbox.endpoint e WHERE e.name = 'bad';
 SELECT e.name, webhook_outbox.console(endpoint => e.name) LIKE '%the tier fails%' AS has_incident
 FROM webhook_outbox.endpoint e ORDER BY e.name;
+-- incidents, which say what to do, come before alerts; of those the one of the headline is the first
+INSERT INTO webhook_outbox.alert_state (rule, subject_key, state, scope, subject, severity, since, samples, message, evaluated_at)
+  VALUES ('budget_burn_tier', '2', 'firing', 'tier', '2', 'critical', now() - interval '2 minutes', 1, 'the budget burns', now()),
+         ('success_low_tier', '2', 'firing', 'tier', '2', 'critical', now() - interval '1 minute', 1, 'half of them fail', now());
+SELECT webhook_outbox.console() AS page \gset
+SELECT :'page' LIKE '%the tier fails%>half of them fail<%>the budget burns<%' AS in_order_of_use;
+DELETE FROM webhook_outbox.alert_state;
 DELETE FROM webhook_outbox.incident_record;
 SELECT webhook_outbox.console(max_rows => 1) LIKE '%And 1 more:</p><pre>SELECT * FROM webhook_outbox.endpoint_status%'
        AS says_how_many_more;
