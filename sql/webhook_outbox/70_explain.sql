@@ -5,7 +5,7 @@
 CREATE FUNCTION webhook_outbox.time_words(at timestamptz) RETURNS text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(CASE WHEN at > statement_timestamp() THEN '%s (in %s)' ELSE '%s (%s ago)' END,
+  SELECT format(CASE WHEN s < 1 THEN '%s (now)' WHEN at > statement_timestamp() THEN '%s (in %s)' ELSE '%s (%s ago)' END,
                 date_trunc('second', at),
                 CASE WHEN s < 120 THEN round(s) || ' s'
                      WHEN s < 7200 THEN round(s / 60) || ' min'

@@ -85,7 +85,7 @@ RETURN format(
   WHEN 'longest_transaction' THEN 'the oldest transaction that has published has been open for %1$s'
   WHEN 'burn_rate' THEN
     CASE WHEN p_value > 1 THEN 'the error budget of 30 days lasts %1$s at the rate%2$s'
-         ELSE 'the error budget of 30 days lasts that long or longer at the rate%2$s' END
+         ELSE 'the error budget lasts its 30 days at the rate%2$s' END
   WHEN 'queue_growth' THEN
     CASE WHEN p_value < 0 THEN 'the queue shrank by %1$s ' ELSE 'the queue grew by %1$s ' END
     || CASE abs(p_value) WHEN 1 THEN 'delivery%2$s' ELSE 'deliveries%2$s' END

@@ -8,7 +8,7 @@ CREATE FUNCTION pg_temp.explain(p_id uuid) RETURNS SETOF text LANGUAGE sql AS $$
   SELECT regexp_replace(regexp_replace(regexp_replace(replace(l, 'by ' || session_user, 'by <role>'),
            '[0-9a-f]{8}-[0-9a-f-]{27}', '<id>', 'g'),
            '[A-Z][a-z]{2} [A-Z][a-z]{2} \d+ \d\d:\d\d:\d\d \d{4} \w+', '<time>', 'g'),
-           '\(\d+ (s|min) ago\)', '(just now)', 'g')
+           '\((now|\d+ (s|min) ago)\)', '(just now)', 'g')
   FROM webhook_outbox.explain_event(p_id) l;
 $$;
 
@@ -130,7 +130,9 @@ SELECT webhook_outbox.send_test('crm') AS test_id \gset
 SELECT pg_temp.explain(:'test_id');
 
 -- All lines are of one moment, however long the first of them took.
-SELECT substring(webhook_outbox.time_words(statement_timestamp() - interval '2.499999 s') FROM '\(.*') AS ago;
+SELECT substring(webhook_outbox.time_words(statement_timestamp() - interval '2.499999 s') FROM '\(.*') AS ago,
+       substring(webhook_outbox.time_words(statement_timestamp() + interval '0.4 s') FROM '\(.*') AS now,
+       substring(webhook_outbox.time_words(statement_timestamp() + interval '3 s') FROM '\(.*') AS ahead;
 
 -- Not there.
 SELECT pg_temp.explain('01900000-0000-4000-8000-000000000000');
