@@ -106,20 +106,21 @@ bury(WoDispatcher *d)
 
 /*
  * Deletes the rows about changes that are dealt with: not before the dead
- * letters of a deleted endpoint are recorded, for a crash in between would
- * leave nobody who knows that they were owed.
+ * letters of a deleted endpoint are recorded, and the cursor is beyond what is
+ * older than the change, for a crash in between would leave nobody who knows
+ * what was owed.
  */
 static void
 forget(WoDispatcher *d)
 {
 	WoChange   *changes[FORGET_AT_ONCE];
-	int			n = wo_router_to_forget(read_windows(d), changes,
-										FORGET_AT_ONCE);
+	int			n = wo_router_to_forget(read_windows(d), d->reader->n_settled,
+										changes, FORGET_AT_ONCE);
 
 	if (n == 0)
 		return;
 	wo_settle_record(d, true);
-	if (wo_settle_has_pending())
+	if (wo_settle_has_pending() || d->is_stuck)
 		return;
 	WO_FAULT("before_forget");
 	wo_txn_begin("taking over changed endpoints");
@@ -142,7 +143,8 @@ is_busy(const WoDispatcher *d)
 	WoChange   *change;
 
 	return wo_router_to_bury(&change, 1) > 0 ||
-		wo_router_to_forget(read_windows(d), &change, 1) > 0;
+		wo_router_to_forget(read_windows(d), d->reader->n_settled, &change,
+							1) > 0;
 }
 
 /* When the next slice is due; DT_NOEND: there is nothing to do. */

@@ -198,19 +198,20 @@ wo_endpoint_has_backlog(const WoEndpoint *endpoint, TimestampTz now)
 		endpoint->lanes[WO_LANE_FRESH].next_due_at <= now;
 }
 
-/* Has the endpoint subscribed to this type and tenant? */
+/*
+ * Do these event types, and this tenant (NULL: all), ask for an event?
+ */
 bool
-wo_endpoint_wants(const WoEndpoint *endpoint, const char *type,
-				  const char *tenant)
+wo_endpoint_asks(List *patterns, const char *tenant, const WoEvent *event)
 {
 	ListCell   *cell;
 
-	if (endpoint->tenant != NULL &&
-		(tenant == NULL || strcmp(endpoint->tenant, tenant) != 0))
+	if (tenant != NULL &&
+		(event->tenant == NULL || strcmp(tenant, event->tenant) != 0))
 		return false;
-	foreach(cell, endpoint->patterns)
+	foreach(cell, patterns)
 	{
-		if (wo_pattern_matches(lfirst(cell), type))
+		if (wo_pattern_matches(lfirst(cell), event->type))
 			return true;
 	}
 	return false;

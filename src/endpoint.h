@@ -49,7 +49,6 @@ typedef struct WoEndpoint
 	int			max_in_flight;
 	int			prefetch;		/* to hand over beyond that, if it is quick */
 	/* run time */
-	uint64		first_window;	/* events of earlier windows are not for it */
 	WoLane		lanes[WO_N_LANES];
 	int			n_in_flight;
 	int			n_retries_in_flight;
@@ -61,6 +60,7 @@ typedef struct WoEndpoint
 	dlist_node	ready_node;		/* in the dispatcher's list of who can send */
 	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */
 	/* the router's */
+	uint64		judged_in;		/* the last match that it was judged in */
 	int			place;			/* in its list */
 	bool		is_changed;		/* changed_node is linked */
 	dlist_node	changed_node;	/* in its list of who has changed */
@@ -81,8 +81,8 @@ extern WoPace wo_endpoint_pace(const WoEndpoint *endpoint,
 extern bool wo_endpoint_can_send(const WoEndpoint *endpoint, int limit);
 extern bool wo_endpoint_has_backlog(const WoEndpoint *endpoint,
 									TimestampTz now);
-extern bool wo_endpoint_wants(const WoEndpoint *endpoint, const char *type,
-							  const char *tenant);
+extern bool wo_endpoint_asks(List *patterns, const char *tenant,
+							 const WoEvent *event);
 extern int64 wo_endpoint_longest_schedule(const WoEndpoint *endpoint);
 
 #endif							/* WO_ENDPOINT_H */

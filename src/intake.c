@@ -92,8 +92,7 @@ owe(WoDispatcher *d, WoEndpoint *endpoint, WoLogEvent *log)
 
 /* Owes an event to everybody who asked for it and has no record of it. */
 static void
-route(WoDispatcher *d, WoLogEvent *log, uint64 window, WoRecorded *recorded,
-	  int n_recorded)
+route(WoDispatcher *d, WoLogEvent *log, WoRecorded *recorded, int n_recorded)
 {
 	List	   *matches;
 	ListCell   *cell;
@@ -105,15 +104,14 @@ route(WoDispatcher *d, WoLogEvent *log, uint64 window, WoRecorded *recorded,
 		matches = only ? list_make1(only) : NIL;
 	}
 	else
-		matches = wo_router_match(&log->event);
+		matches = wo_router_match(&log->event, log->position.xid);
 	if (matches == NIL && log->only_endpoint_id == 0)
 		wo_rollup_add_untaken(&log->event, d->now);
 	foreach(cell, matches)
 	{
 		WoEndpoint *endpoint = lfirst(cell);
 
-		if (endpoint->first_window <= window &&
-			!is_recorded(recorded, n_recorded, &log->event.id,
+		if (!is_recorded(recorded, n_recorded, &log->event.id,
 						 endpoint->endpoint_id))
 			owe(d, endpoint, log);
 	}
@@ -249,7 +247,6 @@ typedef struct EventPage
 {
 	WoLogEvent *events[PAGE_EVENTS];
 	int			n;
-	uint64		window;			/* number of the window it is from */
 	WoRecorded *recorded;		/* from before a restart; NULL: none */
 	int			n_recorded;
 } EventPage;
@@ -262,7 +259,6 @@ fill_page(WoDispatcher *d, int room, EventPage *page)
 	Size		bytes = (Size) wo_window_size * 1024;
 	int			n_widest = wo_route_widest();
 
-	page->window = reader->n_windows;
 	if (reader->reading == NULL || room == 0)
 		return;
 	/* Each event of the page may be owed to so many endpoints. */
@@ -343,8 +339,7 @@ wo_intake_events(WoDispatcher *d)
 	if (page.n > 0)
 		WO_FAULT("after_read");
 	for (int i = 0; i < page.n; i++)
-		route(d, page.events[i], page.window, page.recorded,
-			  page.n_recorded);
+		route(d, page.events[i], page.recorded, page.n_recorded);
 	if (page.recorded)
 		pfree(page.recorded);
 	wo_intake_follow_changes(d);

@@ -502,6 +502,7 @@ drop_windows(WoReader *reader)
 		wo_snapshot_unref(window->older);
 		wo_snapshot_unref(window->newer);
 		pfree(window);
+		reader->n_settled++;
 	}
 }
 

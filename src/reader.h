@@ -28,6 +28,7 @@ typedef struct WoReader
 {
 	MemoryContext context;
 	uint64		n_windows;		/* opened so far; the number of the last one */
+	uint64		n_settled;		/* of these, the first ones: settled */
 	WoSnapshot *seen;			/* all that it shows is read or in windows */
 	dlist_head	windows;		/* not settled yet, oldest first */
 	WoWindow   *reading;		/* the last of them, if it has more pages */

@@ -152,7 +152,7 @@ add_matches(List *matches, Group *group, const WoEvent *event)
 		WoEndpoint *endpoint = dlist_container(WoEndpoint, route_node,
 											   iter.cur);
 
-		if (wo_endpoint_wants(endpoint, event->type, event->tenant))
+		if (wo_endpoint_asks(endpoint->patterns, endpoint->tenant, event))
 			matches = lappend(matches, endpoint);
 	}
 	return matches;

@@ -16,14 +16,12 @@
 
 #include "catalog/pg_type_d.h"
 #include "credentials.h"
-#include "request.h"
+#include "endpoint_rows.h"
+#include "former.h"
 #include "route.h"
 #include "router.h"
 #include "txn.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -40,41 +38,16 @@ static dlist_head changed_endpoints;	/* by changed_node: to be followed */
 static int	n_held = 0;			/* endpoints that nothing can be sent to */
 
 /*
- * Changes that were read and not deleted yet, by what is to be done next.
- * Deletions come in the order of their windows.
+ * Changes that were read and not deleted yet, by what is to be done next, in
+ * the order of their windows.
  */
 static HTAB *change_table;		/* of WoChange */
 static dlist_head to_load;		/* empty but after an error */
 static dlist_head to_bury;		/* deletions: deliveries are stored */
 static dlist_head to_read;		/* deletions: events may be owed yet */
+static dlist_head to_settle;	/* older events may be read again yet */
 static dlist_head to_forget;
 static uint64 looked_xmin = 0;	/* changes of lower xids were seen */
-
-#define LOAD_SQL(where) \
-	"SELECT e.endpoint_id, e.name, e.url, e.event_types, e.tenant, " \
-	"e.enabled, e.body_format, " \
-	"(SELECT h.headers FROM webhook_outbox.endpoint_header h " \
-	"WHERE h.endpoint_id = e.endpoint_id), " \
-	"(EXTRACT(epoch FROM e.timeout) * 1000)::integer, " \
-	"ARRAY(SELECT (EXTRACT(epoch FROM d) * 1000000)::bigint " \
-	"FROM unnest(e.retry_schedule) WITH ORDINALITY AS u(d, n) ORDER BY n), " \
-	"e.retry_jitter, e.max_in_flight, e.http_version, e.ca_certificates, " \
-	"k.secrets, k.expiries, e.proxy, e.tier, " \
-	"(EXTRACT(epoch FROM coalesce(e.latency_objective, " \
-	"(SELECT t.latency_objective FROM webhook_outbox.tier t " \
-	"WHERE t.tier = e.tier))) * 1000)::double precision " \
-	"FROM webhook_outbox.endpoint e, LATERAL (" \
-	"SELECT array_agg(s.secret ORDER BY s.secret_id DESC) AS secrets, " \
-	"array_agg(coalesce(s.expires_at, 'infinity') ORDER BY s.secret_id DESC)" \
-	" AS expiries FROM (SELECT * FROM webhook_outbox.endpoint_secret s " \
-	"WHERE s.endpoint_id = e.endpoint_id AND (s.expires_at IS NULL OR " \
-	"s.expires_at > $1) ORDER BY s.secret_id DESC LIMIT 4) s) k " where
-
-static const Oid load_types[] = {TIMESTAMPTZOID, INT8ARRAYOID};
-static WoStatement load_all = {LOAD_SQL(""), 1, load_types, NULL};
-static WoStatement load_some = {
-	LOAD_SQL("WHERE e.endpoint_id = ANY ($2)"), 2, load_types, NULL
-};
 
 /*
  * What the last look did not show was not committed then: its xid is not below
@@ -83,7 +56,8 @@ static WoStatement load_some = {
  */
 static const Oid changes_types[] = {XID8OID};
 static WoStatement find_changes = {
-	"SELECT change_id, endpoint_id, name, is_deleted, event_types, tenant, xid "
+	"SELECT change_id, endpoint_id, name, is_deleted, event_types, tenant, " \
+	"xid, until "
 	"FROM webhook_outbox.endpoint_change WHERE xid >= $1 "
 	"ORDER BY xid, change_id", 1, changes_types, NULL
 };
@@ -123,6 +97,7 @@ wo_router_create(MemoryContext context)
 	dlist_init(&to_load);
 	dlist_init(&to_bury);
 	dlist_init(&to_read);
+	dlist_init(&to_settle);
 	dlist_init(&to_forget);
 	make_change_table();
 	wo_route_create(context);
@@ -140,7 +115,7 @@ wo_router_find(int64 endpoint_id)
 
 /* Finds an endpoint or makes it. */
 static WoEndpoint *
-find_or_create(int64 endpoint_id, uint64 first_window)
+find_or_create(int64 endpoint_id)
 {
 	bool		found;
 	EndpointEntry *entry = hash_search(endpoint_table, &endpoint_id,
@@ -151,71 +126,11 @@ find_or_create(int64 endpoint_id, uint64 first_window)
 		MemoryContext caller = MemoryContextSwitchTo(router_context);
 
 		entry->endpoint = wo_endpoint_create(endpoint_id);
-		entry->endpoint->first_window = first_window;
 		entry->endpoint->place = list_length(endpoints);
 		endpoints = lappend(endpoints, entry->endpoint);
 		MemoryContextSwitchTo(caller);
 	}
 	return entry->endpoint;
-}
-
-static int
-array_values(Datum array, Oid type, int len, bool byval, char align,
-			 Datum **values)
-{
-	int			n;
-
-	deconstruct_array(DatumGetArrayTypeP(array), type, len, byval, align,
-					  values, NULL, &n);
-	return n;
-}
-
-static void
-set_patterns(WoEndpoint *endpoint, uint64 row, int column)
-{
-	bool		isnull;
-	Datum		patterns = wo_txn_value(row, column, &isnull);
-	Datum	   *values;
-	int			n = isnull ? 0 : array_values(patterns, TEXTOID, -1, false,
-											  TYPALIGN_INT, &values);
-
-	endpoint->patterns = NIL;
-	for (int i = 0; i < n; i++)
-		endpoint->patterns = lappend(endpoint->patterns,
-									 TextDatumGetCString(values[i]));
-}
-
-static void
-set_schedule(WoEndpoint *endpoint, uint64 row, int column)
-{
-	bool		isnull;
-	Datum	   *values;
-	int			n = array_values(wo_txn_value(row, column, &isnull), INT8OID,
-								 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-								 &values);
-
-	endpoint->n_delays = n;
-	endpoint->delays_us = palloc(Max(n, 1) * sizeof(int64));
-	for (int i = 0; i < n; i++)
-		endpoint->delays_us[i] = DatumGetInt64(values[i]);
-}
-
-static void
-set_target(WoEndpoint *endpoint, uint64 row)
-{
-	WoTarget   *target = &endpoint->target;
-	bool		isnull;
-
-	target->endpoint_id = endpoint->endpoint_id;
-	target->url = wo_txn_utf8(row, 3);
-	if (!wo_request_format_by_name(wo_txn_text(row, 7), &target->format))
-		elog(ERROR, "endpoint \"%s\" has an unknown body format",
-			 endpoint->name);
-	target->timeout_ms = DatumGetInt32(wo_txn_value(row, 9, &isnull));
-	target->is_http2 = strcmp(wo_txn_text(row, 13), "2") == 0;
-	target->ca_pem = wo_txn_text(row, 14);
-	target->proxy = wo_txn_text(row, 17);
-	wo_credentials_load(endpoint, row, 8, 15);
 }
 
 /*
@@ -258,29 +173,16 @@ end_change(WoEndpoint *endpoint)
 
 /* Takes an endpoint over from a row of the last query. */
 static void
-take_endpoint(uint64 row, uint64 first_window)
+take_endpoint(uint64 row)
 {
-	bool		isnull;
-	WoEndpoint *endpoint;
+	WoEndpoint *endpoint = find_or_create(wo_endpoint_rows_id(row));
 	MemoryContext caller;
 
-	endpoint = find_or_create(DatumGetInt64(wo_txn_value(row, 1, &isnull)),
-							  first_window);
 	begin_change(endpoint);
 	caller = MemoryContextSwitchTo(endpoint->config_context);
-	endpoint->name = wo_txn_text(row, 2);
-	set_patterns(endpoint, row, 4);
-	endpoint->tenant = wo_txn_utf8(row, 5);
-	endpoint->is_enabled = DatumGetBool(wo_txn_value(row, 6, &isnull));
+	wo_endpoint_rows_take(endpoint, row);
 	endpoint->is_gone = false;
 	endpoint->is_deleted = false;
-	set_schedule(endpoint, row, 10);
-	endpoint->jitter = DatumGetFloat8(wo_txn_value(row, 11, &isnull));
-	endpoint->max_in_flight = DatumGetInt32(wo_txn_value(row, 12, &isnull));
-	set_target(endpoint, row);
-	endpoint->tier = DatumGetInt16(wo_txn_value(row, 18, &isnull));
-	endpoint->latency_objective_ms =
-		DatumGetFloat8(wo_txn_value(row, 19, &isnull));
 	endpoint->version++;
 	MemoryContextSwitchTo(caller);
 	end_change(endpoint);
@@ -291,16 +193,16 @@ take_endpoint(uint64 row, uint64 first_window)
  * all events from before the deletion are read: they were owed to it.
  */
 static void
-note_deletion(WoChange *change, uint64 row, uint64 last_window)
+note_deletion(WoChange *change, uint64 row)
 {
 	bool		isnull;
-	WoEndpoint *endpoint = find_or_create(change->endpoint_id, 0);
+	WoEndpoint *endpoint = find_or_create(change->endpoint_id);
 	MemoryContext caller;
 
 	begin_change(endpoint);
 	caller = MemoryContextSwitchTo(endpoint->config_context);
 	endpoint->name = wo_txn_text(row, 3);
-	set_patterns(endpoint, row, 5);
+	endpoint->patterns = wo_endpoint_rows_patterns(row, 5);
 	endpoint->tenant = wo_txn_utf8(row, 6);
 	MemoryContextSwitchTo(caller);
 	endpoint->is_deleted = true;
@@ -309,8 +211,29 @@ note_deletion(WoChange *change, uint64 row, uint64 last_window)
 	endpoint->deleted_xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
 	change->name = MemoryContextStrdup(router_context, endpoint->name);
 	change->deleted_xid = endpoint->deleted_xid;
-	change->last_window = last_window;
 	end_change(endpoint);
+}
+
+/* Reads what an endpoint asked for until now; NULL: that has not changed. */
+static WoFormer *
+read_former(uint64 row)
+{
+	bool		isnull;
+	Datum		until = wo_txn_value(row, 8, &isnull);
+	WoFormer   *former;
+	MemoryContext caller;
+
+	if (isnull)
+		return NULL;
+	caller = MemoryContextSwitchTo(router_context);
+	former = palloc0(sizeof(WoFormer));
+	former->patterns = wo_endpoint_rows_patterns(row, 5);
+	former->tenant = wo_txn_utf8(row, 6);
+	former->change_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
+	former->xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
+	former->until = wo_snapshot_from_datum(until, router_context);
+	MemoryContextSwitchTo(caller);
+	return former;
 }
 
 /* Notes a change, unless it is known. */
@@ -326,8 +249,11 @@ note_change(uint64 row, uint64 window)
 	if (hash_search(change_table, &change.change_id, HASH_FIND, NULL))
 		return;
 	change.endpoint_id = DatumGetInt64(wo_txn_value(row, 2, &isnull));
+	change.last_window = window;
 	if (DatumGetBool(wo_txn_value(row, 4, &isnull)))
-		note_deletion(&change, row, window);
+		note_deletion(&change, row);
+	else
+		change.former = read_former(row);
 	kept = hash_search(change_table, &change.change_id, HASH_ENTER, NULL);
 	*kept = change;
 	dlist_push_tail(change.name ? &to_bury : &to_load, &kept->node);
@@ -353,32 +279,54 @@ list_to_load(Datum **ids)
 	return n + wo_credentials_to_reopen(endpoints, *ids + n);
 }
 
+/*
+ * An endpoint is loaded: what it asked for before counts for older events.
+ * Returns whether there is anything to remember.  If it was deleted and made
+ * again, it is owed what the one was that had its number.
+ */
+static bool
+remember_former(const WoChange *change)
+{
+	WoEndpoint *endpoint = wo_router_find(change->endpoint_id);
+
+	if (change->former == NULL || endpoint == NULL ||
+		(change->former->patterns == NIL && endpoint->deleted_xid != 0))
+		return false;
+	wo_former_add(change->former, endpoint);
+	return true;
+}
+
 /* What was to be loaded is loaded. */
 static void
 note_loaded(void)
 {
 	while (!dlist_is_empty(&to_load))
-		dlist_push_tail(&to_forget, dlist_pop_head_node(&to_load));
+	{
+		dlist_node *node = dlist_pop_head_node(&to_load);
+		WoChange   *change = dlist_container(WoChange, node, node);
+
+		dlist_push_tail(remember_former(change) ? &to_settle : &to_forget,
+						node);
+	}
 }
 
 /*
  * Loads what changed since the last call, or everything, under the
  * transaction's snapshot, which is that of the given window or of one before
- * it.  Endpoints that are new get events from that window on (everything:
- * from any); deleted ones are owed events up to it.  Returns whether there was
- * anything to take over: see wo_router_next_changed and wo_router_to_bury.
+ * it: all events from before these changes are in windows up to it.  Returns
+ * whether there was anything to take over: see wo_router_next_changed and
+ * wo_router_to_bury.
  */
 bool
 wo_router_load(bool everything, TimestampTz now, uint64 window)
 {
 	uint64		xmin = wo_txn_xmin();
-	Datum		args[2];
+	Datum		looked = UInt64GetDatum(looked_xmin);
 	Datum	   *ids;
 	int			n_ids;
 	uint64		n_rows;
 
-	args[0] = UInt64GetDatum(looked_xmin);
-	n_rows = wo_txn_query(&find_changes, args, NULL, 0);
+	n_rows = wo_txn_query(&find_changes, &looked, NULL, 0);
 	for (uint64 row = 0; row < n_rows; row++)
 		note_change(row, window);
 	looked_xmin = xmin;			/* those are noted, whatever comes now */
@@ -391,12 +339,11 @@ wo_router_load(bool everything, TimestampTz now, uint64 window)
 	}
 	n_ids = list_to_load(&ids);
 	wo_route_reset();			/* now, for the next query may fail */
-	args[0] = TimestampTzGetDatum(now);
-	args[1] = wo_txn_array(ids, NULL, n_ids, INT8OID);
-	n_rows = wo_txn_query(everything ? &load_all : &load_some, args, NULL, 0);
+	n_rows = everything ? wo_endpoint_rows_load_all(now) :
+		wo_endpoint_rows_load(ids, n_ids, now);
 	wo_credentials_begin();
 	for (uint64 row = 0; row < n_rows; row++)
-		take_endpoint(row, everything ? 0 : window);
+		take_endpoint(row);
 	wo_credentials_end();
 	wo_route_reset();
 	note_loaded();
@@ -443,15 +390,25 @@ wo_router_buried(WoChange *change)
 
 /*
  * Lists at most limit changes that are dealt with, with so many windows read
- * to their end; returns how many.
+ * to their end, and so many settled; returns how many.
  */
 int
-wo_router_to_forget(uint64 read_windows, WoChange **changes, int limit)
+wo_router_to_forget(uint64 read_windows, uint64 settled_windows,
+					WoChange **changes, int limit)
 {
 	int			n = 0;
 	dlist_iter	iter;
 	dlist_mutable_iter read;
 
+	while (!dlist_is_empty(&to_settle))
+	{
+		WoChange   *change = dlist_head_element(WoChange, node, &to_settle);
+
+		if (change->last_window > settled_windows)
+			break;
+		dlist_delete(&change->node);
+		dlist_push_tail(&to_forget, &change->node);
+	}
 	dlist_foreach_modify(read, &to_read)
 	{
 		WoChange   *change = dlist_container(WoChange, node, read.cur);
@@ -498,6 +455,7 @@ drop(WoEndpoint *endpoint)
 	endpoints = list_truncate(endpoints, list_length(endpoints) - 1);
 	wo_route_remove(endpoint);
 	wo_route_reset();
+	wo_former_drop_endpoint(endpoint);
 	if (endpoint->is_changed)
 		dlist_delete(&endpoint->changed_node);
 	wo_endpoint_free(endpoint);
@@ -519,6 +477,8 @@ wo_router_forgotten(WoChange *change)
 		drop(endpoint);
 	if (change->name)
 		pfree(change->name);
+	if (change->former)
+		wo_former_free(change->former);
 	dlist_delete(&change->node);
 	hash_search(change_table, &change->change_id, HASH_REMOVE, NULL);
 	return is_last;
@@ -558,9 +518,12 @@ wo_router_endpoints(void)
 	return endpoints;
 }
 
-/* Returns the endpoints that asked for it; valid until the next load. */
+/*
+ * Returns the endpoints that asked for an event of transaction xid when that
+ * was committed; valid until the next load.
+ */
 List *
-wo_router_match(const WoEvent *event)
+wo_router_match(const WoEvent *event, uint64 xid)
 {
-	return wo_route_match(event);
+	return wo_former_match(wo_route_match(event), event, xid);
 }

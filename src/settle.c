@@ -501,6 +501,7 @@ try_write(WoDispatcher *d, bool with_cursor, bool with_rollup)
 		if (!with_rollup &&
 			wo_obstacle_kind(error->sqlerrcode) == WO_ERROR_IS_DEFECT)
 			ReThrowError(error);
+		d->reader->is_moved |= with_cursor;
 		if (with_rollup)
 			wo_rollup_give_up(error, d->now);
 		else

@@ -34,6 +34,8 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 #include "utils/xid8.h"
@@ -43,6 +45,7 @@ PG_MODULE_MAGIC;
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_next_xid);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_latest_snapshot);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_process_kind);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_recovered_timeline);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_workers);
@@ -71,6 +74,21 @@ _PG_init(void)
 	wo_registry_install_hooks();
 	wo_launcher_register();
 	wo_hook_install();
+}
+
+/*
+ * SQL: latest_snapshot() returns pg_snapshot.  What is committed now, also for
+ * a transaction that does not see it.
+ */
+Datum
+wo_sql_latest_snapshot(PG_FUNCTION_ARGS)
+{
+	Datum		result;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = OidFunctionCall0(F_PG_CURRENT_SNAPSHOT);
+	PopActiveSnapshot();
+	return result;
 }
 
 /* SQL: next_xid() returns xid8.  The next one to be assigned. */

@@ -256,18 +256,20 @@ CREATE TABLE webhook_outbox.endpoint_change (
   event_types text[],
   tenant      text,
   xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  until       pg_snapshot,
   CHECK (NOT is_deleted OR event_types IS NOT NULL)
 );
 -- The dispatcher reads what its last look did not show, and nothing of what it has deleted since.
 CREATE INDEX endpoint_change_xid ON webhook_outbox.endpoint_change (xid, change_id);
-COMMENT ON TABLE webhook_outbox.endpoint_change IS 'changes of endpoints that the dispatcher has not taken over yet';
+COMMENT ON TABLE webhook_outbox.endpoint_change IS 'changes of endpoints that the dispatcher has not taken over yet, or that events not settled yet may be older than';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.change_id IS 'number of the change';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.endpoint_id IS 'which endpoint';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.name IS 'its name';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.is_deleted IS 'true: it was deleted, its deliveries become dead letters';
-COMMENT ON COLUMN webhook_outbox.endpoint_change.event_types IS 'what it had asked for; NULL: it was not deleted';
-COMMENT ON COLUMN webhook_outbox.endpoint_change.tenant IS 'its tenant';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.event_types IS 'what it had asked for, {} before it was made; NULL: that has not changed';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.tenant IS 'the tenant that it had';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.xid IS 'who changed it; deleted: events of lower xids were owed to it';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.until IS 'asks for something else: the events that this shows were committed before';
 
 CREATE TABLE webhook_outbox.operation (
   tenant       text NOT NULL,

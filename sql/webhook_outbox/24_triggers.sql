@@ -225,20 +225,16 @@ COMMENT ON FUNCTION webhook_outbox.endpoint_before_write() IS
 CREATE TRIGGER endpoint_before_write BEFORE INSERT OR UPDATE ON webhook_outbox.endpoint
   FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_before_write();
 
-CREATE FUNCTION webhook_outbox.endpoint_after_write() RETURNS trigger
+CREATE FUNCTION webhook_outbox.endpoint_after_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF TG_OP = 'DELETE' THEN
-    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, xid)
-      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant,
-              webhook_outbox.next_xid());
-    PERFORM webhook_outbox.note_action('delete', OLD.endpoint_id, OLD.name, NULL, NULL);
-  ELSIF NEW IS DISTINCT FROM OLD THEN
+  -- one that asks for something else is noted at commit, see endpoint_at_commit
+  IF NEW IS DISTINCT FROM OLD AND NEW.event_types = OLD.event_types AND NEW.tenant IS NOT DISTINCT FROM OLD.tenant THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted) VALUES (NEW.endpoint_id, NEW.name, false);
   END IF;
   -- what the dispatcher does after HTTP 410 is in disabled_at and disabled_reason
-  IF TG_OP = 'UPDATE' AND NEW.enabled <> OLD.enabled AND NEW.disabled_at IS NULL THEN
+  IF NEW.enabled <> OLD.enabled AND NEW.disabled_at IS NULL THEN
     PERFORM webhook_outbox.note_action(CASE WHEN NEW.enabled THEN 'resume' ELSE 'pause' END, NEW.endpoint_id, NEW.name, NULL,
                                        NULL);
   END IF;
@@ -246,13 +242,38 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION webhook_outbox.endpoint_after_write() IS 'trigger: tells the dispatcher of a change of an endpoint, and notes who paused, resumed or deleted it';
-CREATE TRIGGER endpoint_after_write AFTER INSERT OR UPDATE ON webhook_outbox.endpoint
-  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
--- A deletion is noted at commit: what others have committed until then was owed to the endpoint.
-CREATE CONSTRAINT TRIGGER endpoint_after_delete AFTER DELETE ON webhook_outbox.endpoint
+COMMENT ON FUNCTION webhook_outbox.endpoint_after_update() IS 'trigger: tells the dispatcher of a change of an endpoint, and notes who paused or resumed it';
+CREATE TRIGGER endpoint_after_update AFTER UPDATE ON webhook_outbox.endpoint
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_update();
+
+-- What an endpoint asks for is noted at commit: what others have committed until then is owed as it was.
+
+CREATE FUNCTION webhook_outbox.endpoint_at_commit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, xid)
+      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant, webhook_outbox.next_xid());
+    PERFORM webhook_outbox.note_action('delete', OLD.endpoint_id, OLD.name, NULL, NULL);
+  ELSE
+    INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, until)
+      VALUES (NEW.endpoint_id, NEW.name, false, coalesce(OLD.event_types, '{}'), OLD.tenant,
+              webhook_outbox.latest_snapshot());
+  END IF;
+  PERFORM webhook_outbox.request_wakeup('endpoints');
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.endpoint_at_commit() IS
+  'trigger: tells the dispatcher from when on an endpoint asks for something else, and notes who deleted it';
+CREATE CONSTRAINT TRIGGER endpoint_at_commit AFTER INSERT OR DELETE ON webhook_outbox.endpoint
   DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
+  FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_at_commit();
+CREATE CONSTRAINT TRIGGER endpoint_asks_anew AFTER UPDATE ON webhook_outbox.endpoint
+  DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW WHEN (NEW.event_types <> OLD.event_types OR NEW.tenant IS DISTINCT FROM OLD.tenant)
+  EXECUTE FUNCTION webhook_outbox.endpoint_at_commit();
 
 -- tier: its objectives are those of its endpoints, which the dispatcher has to load again
 

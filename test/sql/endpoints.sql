@@ -26,13 +26,16 @@ SELECT (to_jsonb(a) - '{endpoint_id,name,created_at,updated_at}'::text[])
 FROM webhook_outbox.endpoint a, webhook_outbox.endpoint b WHERE a.name = 'plain' AND b.name = 'function';
 
 -- UPDATE and DELETE are noted for the dispatcher, once each; an UPDATE that changes nothing is not.
+SET CONSTRAINTS ALL IMMEDIATE;
+SET CONSTRAINTS ALL DEFERRED;
 DELETE FROM webhook_outbox.endpoint_change;
 UPDATE webhook_outbox.endpoint SET url = 'https://billing.example.com/v2' WHERE name = 'billing';
 UPDATE webhook_outbox.endpoint SET url = url WHERE name = 'crm';
 UPDATE webhook_outbox.endpoint SET name = 'legacy' WHERE name = 'erp';
+UPDATE webhook_outbox.endpoint SET event_types = '{crm.*}' WHERE name = 'crm';
 DELETE FROM webhook_outbox.endpoint WHERE name = 'plain';
 SET CONSTRAINTS ALL IMMEDIATE;
-SELECT name, is_deleted FROM webhook_outbox.endpoint_change ORDER BY change_id;
+SELECT name, is_deleted, event_types, until IS NOT NULL AS asks_anew FROM webhook_outbox.endpoint_change ORDER BY change_id;
 SELECT name, updated_at > created_at AS is_updated FROM webhook_outbox.endpoint ORDER BY name;
 SELECT count(*) AS keys FROM webhook_outbox.endpoint_secret s
 WHERE NOT EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = s.endpoint_id);

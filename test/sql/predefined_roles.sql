@@ -75,7 +75,7 @@ SET ROLE regress_wo_clerk;
 CREATE FUNCTION regress_wo_clerk.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
 CREATE TABLE regress_wo_clerk.mine (endpoint_id bigint, name text);
 CREATE TRIGGER trap BEFORE UPDATE ON webhook_outbox.endpoint FOR EACH ROW EXECUTE FUNCTION regress_wo_clerk.trap();
-CREATE TRIGGER trap AFTER DELETE ON regress_wo_clerk.mine FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_write();
+CREATE TRIGGER trap AFTER DELETE ON regress_wo_clerk.mine FOR EACH ROW EXECUTE FUNCTION webhook_outbox.endpoint_after_update();
 SELECT count(*) FROM webhook_outbox.endpoint_secret;
 RESET ROLE;
 SELECT string_agg(DISTINCT x.privilege_type, ' ' ORDER BY x.privilege_type) AS privileges

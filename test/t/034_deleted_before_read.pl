@@ -63,7 +63,7 @@ $receiver->wait_for('/well', 7, 'the endpoint that stays gets the event');
 all_delivered($node, 'all is recorded');
 like(sql_value($node, $dead),
 	qr/last user\.deleted/, 'an event that committed first is owed');
-is( sql_value($node, 'SELECT count(*) FROM webhook_outbox.endpoint_change'),
-	'0', 'no change is left to be dealt with');
+wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.endpoint_change',
+	'no change is left to be dealt with');
 
 finish($node, $receiver);

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * former.h
+ *	  What endpoints asked for before they changed.
+ *
+ * Layer 3.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WO_FORMER_H
+#define WO_FORMER_H
+
+#include "endpoint.h"
+#include "snapshot.h"
+
+/* What an endpoint asked for until a change of that. */
+typedef struct WoFormer
+{
+	dlist_node	node;			/* in former.c's list, if it has an endpoint */
+	WoEndpoint *endpoint;		/* NULL: it is gone */
+	int64		change_id;		/* of the row of endpoint_change */
+	uint64		xid;			/* of the transaction that changed it */
+	WoSnapshot *until;			/* shows what was committed before that */
+	char	   *tenant;			/* NULL: events of every tenant */
+	List	   *patterns;		/* of char *; NIL: it was not there */
+} WoFormer;
+
+extern void wo_former_add(WoFormer *former, WoEndpoint *endpoint);
+extern void wo_former_drop_endpoint(const WoEndpoint *endpoint);
+extern void wo_former_free(WoFormer *former);
+extern List *wo_former_match(List *matches, const WoEvent *event, uint64 xid);
+
+#endif							/* WO_FORMER_H */
