@@ -294,41 +294,49 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.window_spans(text[]) IS
   'the buckets of the piece of time that the window of this length has and the next shorter of these windows has not';
 
+-- Each piece is added up by itself: the planner takes its keys, computed below an OFFSET 0, for few and hashes them, where it
+-- would sort all rows on disk, histograms and all.
+
 CREATE FUNCTION webhook_outbox.window_facts(
-  p_windows text[], p_with_histograms boolean DEFAULT true,
-  OUT time_window text, OUT endpoint_id bigint, OUT tier smallint,
+  p_windows text[], p_by text, p_with_histograms boolean DEFAULT true,
+  OUT time_window text, OUT key bigint,
   OUT attempts bigint, OUT failures bigint, OUT retries bigint, OUT delivered bigint, OUT late bigint, OUT dead bigint,
   OUT retried bigint, OUT redelivered bigint, OUT latency_max_ms real, OUT http_max_ms real,
   OUT latency bytea, OUT http bytea) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 500 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   WITH part AS (
-    SELECT s.length, r.endpoint_id, r.tier, sum(r.attempts)::bigint AS attempts, sum(r.failures)::bigint AS failures,
-           sum(r.retries)::bigint AS retries, sum(r.delivered)::bigint AS delivered, sum(r.late)::bigint AS late,
-           sum(r.dead)::bigint AS dead, sum(r.retried)::bigint AS retried, sum(r.redelivered)::bigint AS redelivered,
-           max(r.latency_max_ms) AS latency_max_ms, max(r.http_max_ms) AS http_max_ms,
-           webhook_outbox.histogram_merge(r.latency) FILTER (WHERE p_with_histograms) AS latency,
-           webhook_outbox.histogram_merge(r.http) FILTER (WHERE p_with_histograms) AS http
+    SELECT s.length, r.*
     FROM webhook_outbox.window_spans(p_windows) s
     CROSS JOIN LATERAL (
-      SELECT * FROM webhook_outbox.endpoint_rollup r
-      WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) r
-    GROUP BY s.length, r.endpoint_id, r.tier
+      SELECT i.key, sum(i.attempts)::bigint AS attempts, sum(i.failures)::bigint AS failures,
+             sum(i.retries)::bigint AS retries, sum(i.delivered)::bigint AS delivered, sum(i.late)::bigint AS late,
+             sum(i.dead)::bigint AS dead, sum(i.retried)::bigint AS retried, sum(i.redelivered)::bigint AS redelivered,
+             max(i.latency_max_ms) AS latency_max_ms, max(i.http_max_ms) AS http_max_ms,
+             webhook_outbox.histogram_merge(i.latency) FILTER (WHERE p_with_histograms) AS latency,
+             webhook_outbox.histogram_merge(i.http) FILTER (WHERE p_with_histograms) AS http
+      FROM (
+        SELECT CASE p_by WHEN 'endpoint' THEN r.endpoint_id WHEN 'tier' THEN r.tier ELSE 0 END AS key, r.*
+        FROM webhook_outbox.endpoint_rollup r
+        WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) i
+      GROUP BY i.key) r
     UNION ALL
-    SELECT greatest(now() - o.bucket - interval '1 minute', '0'), o.endpoint_id, o.tier, o.attempts, o.failures, o.retries,
+    SELECT greatest(now() - o.bucket - interval '1 minute', '0'),
+           CASE p_by WHEN 'endpoint' THEN o.endpoint_id WHEN 'tier' THEN o.tier ELSE 0 END, o.attempts, o.failures, o.retries,
            o.delivered, o.late, o.dead, o.retried, o.redelivered, o.latency_max_ms, o.http_max_ms, o.latency, o.http
     FROM webhook_outbox.open_endpoint_minutes() o)
-  SELECT w.time_window, p.endpoint_id, p.tier, sum(p.attempts)::bigint, sum(p.failures)::bigint, sum(p.retries)::bigint,
+  SELECT w.time_window, p.key, sum(p.attempts)::bigint, sum(p.failures)::bigint, sum(p.retries)::bigint,
          sum(p.delivered)::bigint, sum(p.late)::bigint, sum(p.dead)::bigint, sum(p.retried)::bigint,
          sum(p.redelivered)::bigint, max(p.latency_max_ms), max(p.http_max_ms),
          webhook_outbox.histogram_merge(p.latency) FILTER (WHERE p_with_histograms),
          webhook_outbox.histogram_merge(p.http) FILTER (WHERE p_with_histograms)
   FROM part p
   JOIN webhook_outbox.time_window w ON w.time_window = ANY (p_windows) AND w.length >= p.length
-  GROUP BY w.time_window, p.endpoint_id, p.tier
+  GROUP BY w.time_window, p.key
 $$;
-COMMENT ON FUNCTION webhook_outbox.window_facts(text[], boolean) IS
-  'what was recorded of each endpoint in these windows up to now (see time_window), the open part included';
+COMMENT ON FUNCTION webhook_outbox.window_facts(text[], text, boolean) IS
+  'what was recorded in these windows up to now (see time_window), the open part included, of each endpoint (p_by => ''endpoint'': '
+  'key is its number), of each tier at that time (''tier'': key is its number) or of all (''overall'': key is 0)';
 
 CREATE FUNCTION webhook_outbox.window_series_facts(
   p_windows text[], p_by text,
@@ -339,18 +347,20 @@ CREATE FUNCTION webhook_outbox.window_series_facts(
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 500 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   WITH part AS (
-    SELECT s.length, CASE p_by WHEN 'tenant' THEN i.tenant ELSE i.event_type END AS subject,
-           sum(r.attempts)::bigint AS attempts, sum(r.failures)::bigint AS failures,
-           sum(r.retries)::bigint AS retries, sum(r.delivered)::bigint AS delivered, sum(r.late)::bigint AS late,
-           sum(r.dead)::bigint AS dead, sum(r.retried)::bigint AS retried, sum(r.redelivered)::bigint AS redelivered,
-           max(r.latency_max_ms) AS latency_max_ms, max(r.http_max_ms) AS http_max_ms,
-           webhook_outbox.histogram_merge(r.latency) AS latency, webhook_outbox.histogram_merge(r.http) AS http
+    SELECT s.length, r.*
     FROM webhook_outbox.window_spans(p_windows) s
     CROSS JOIN LATERAL (
-      SELECT * FROM webhook_outbox.series_rollup r
-      WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) r
-    JOIN webhook_outbox.series i ON i.series_id = r.series_id AND i.endpoint_id <> 0
-    GROUP BY 1, 2
+      SELECT CASE p_by WHEN 'tenant' THEN i.tenant ELSE i.event_type END AS subject,
+             sum(r.attempts)::bigint AS attempts, sum(r.failures)::bigint AS failures,
+             sum(r.retries)::bigint AS retries, sum(r.delivered)::bigint AS delivered, sum(r.late)::bigint AS late,
+             sum(r.dead)::bigint AS dead, sum(r.retried)::bigint AS retried, sum(r.redelivered)::bigint AS redelivered,
+             max(r.latency_max_ms) AS latency_max_ms, max(r.http_max_ms) AS http_max_ms,
+             webhook_outbox.histogram_merge(r.latency) AS latency, webhook_outbox.histogram_merge(r.http) AS http
+      FROM (
+        SELECT * FROM webhook_outbox.series_rollup r
+        WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) r
+      JOIN webhook_outbox.series i ON i.series_id = r.series_id AND i.endpoint_id <> 0
+      GROUP BY 1) r
     UNION ALL
     SELECT greatest(now() - o.bucket - interval '1 minute', '0'),
            CASE p_by WHEN 'tenant' THEN o.tenant ELSE o.event_type END,
@@ -439,22 +449,26 @@ CREATE FUNCTION webhook_outbox.overdue_facts(p_windows text[], OUT time_window t
   RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 500 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-  WITH bound AS MATERIALIZED (
-    SELECT w.time_window, o.latency_objective, webhook_outbox.time_id(now() - w.length - o.latency_objective) AS first_id,
-           webhook_outbox.time_id(now() - o.latency_objective) AS past_id
-    FROM (SELECT DISTINCT p.latency_objective FROM webhook_outbox.endpoint_objective p) o
-    JOIN webhook_outbox.time_window w ON w.time_window = ANY (p_windows))
+  -- a delivery is looked up once, and counts in the nth longest window and all longer ones
+  WITH span AS MATERIALIZED (
+    SELECT w.time_window, w.length, row_number() OVER (ORDER BY w.length DESC) AS nth
+    FROM webhook_outbox.time_window w WHERE w.time_window = ANY (p_windows)),
+  bound AS MATERIALIZED (
+    SELECT o.latency_objective, webhook_outbox.time_id(now() - o.latency_objective) AS past_id,
+           ARRAY(SELECT webhook_outbox.time_id(now() - s.length - o.latency_objective) FROM span s ORDER BY s.nth) AS first_ids
+    FROM (SELECT DISTINCT p.latency_objective FROM webhook_outbox.endpoint_objective p) o)
   SELECT o.time_window, o.endpoint_id, sum(o.overdue)::bigint
   FROM (
-    SELECT b.time_window, p.endpoint_id, q.overdue
+    SELECT s.time_window, p.endpoint_id, q.overdue
     FROM bound b
     JOIN webhook_outbox.endpoint_objective p ON p.latency_objective = b.latency_objective
     CROSS JOIN LATERAL (
-      SELECT count(*) AS overdue
+      SELECT width_bucket(d.event_id, b.first_ids) AS nth, count(*) AS overdue
       FROM webhook_outbox.delivery d
       WHERE d.endpoint_id = p.endpoint_id AND d.state IN ('parked', 'retrying') AND d.origin = 'event'
-        AND d.event_id >= b.first_id AND d.event_id < b.past_id) q
-    WHERE q.overdue > 0
+        AND d.event_id >= b.first_ids[1] AND d.event_id < b.past_id
+      GROUP BY 1) q
+    JOIN span s ON s.nth <= q.nth
     UNION ALL
     SELECT w.time_window, n.endpoint_id, n.deliveries
     FROM webhook_outbox.new_delivery_minutes() n

@@ -96,14 +96,6 @@ AS $$
     SELECT t.tier, t.tier::text, NULL FROM webhook_outbox.tier t WHERE p_scope = 'tier'
     UNION ALL
     SELECT 0, '', NULL WHERE p_scope = 'overall'),
-  fact AS (
-    SELECT f.time_window, CASE p_scope WHEN 'endpoint' THEN f.endpoint_id WHEN 'tier' THEN f.tier ELSE 0 END AS key,
-           sum(f.attempts)::bigint AS attempts, sum(f.failures)::bigint AS failures, sum(f.retries)::bigint AS retries,
-           sum(f.delivered)::bigint AS delivered, sum(f.late)::bigint AS late, sum(f.dead)::bigint AS dead,
-           sum(f.retried)::bigint AS retried, max(f.latency_max_ms) AS latency_max_ms, max(f.http_max_ms) AS http_max_ms,
-           webhook_outbox.histogram_merge(f.latency) AS latency, webhook_outbox.histogram_merge(f.http) AS http
-    FROM webhook_outbox.window_facts(p_windows) f
-    GROUP BY 1, 2),
   late AS (
     SELECT o.time_window, CASE p_scope WHEN 'endpoint' THEN o.endpoint_id WHEN 'tier' THEN p.tier ELSE 0 END AS key,
            sum(o.overdue)::bigint AS overdue
@@ -113,7 +105,7 @@ AS $$
   SELECT s.subject, s.endpoint_id, w.time_window, r.*
   FROM subject s
   CROSS JOIN unnest(p_windows) w (time_window)
-  LEFT JOIN fact f ON f.time_window = w.time_window AND f.key = s.key
+  LEFT JOIN webhook_outbox.window_facts(p_windows, p_scope) f ON f.time_window = w.time_window AND f.key = s.key
   LEFT JOIN late o ON o.time_window = w.time_window AND o.key = s.key
   CROSS JOIN LATERAL webhook_outbox.window_signal_rows(f.attempts, f.failures, f.retries, f.delivered, f.late, f.dead,
     f.retried, o.overdue, f.latency_max_ms, f.http_max_ms, f.latency, f.http) r
@@ -164,9 +156,8 @@ AS $$
       SELECT d.endpoint_id, count(*) AS dead_letters FROM webhook_outbox.dead_letter d GROUP BY 1) l
       ON l.endpoint_id = p.endpoint_id
     LEFT JOIN (
-      SELECT w.endpoint_id, webhook_outbox.histogram_quantile(webhook_outbox.histogram_merge(w.latency), 0.95) AS latency_p95,
-             sum(w.delivered) AS delivered
-      FROM webhook_outbox.window_facts('{5m}') w GROUP BY w.endpoint_id) f ON f.endpoint_id = p.endpoint_id
+      SELECT w.key, webhook_outbox.histogram_quantile(w.latency, 0.95) AS latency_p95, w.delivered
+      FROM webhook_outbox.window_facts('{5m}', 'endpoint') w) f ON f.key = p.endpoint_id
     GROUP BY 1)
   SELECT s.subject, s.endpoint_id, v.signal, v.value, coalesce(v.samples, 0)
   FROM subject s
@@ -297,10 +288,10 @@ AS $$
     WHERE e.endpoint_id IS NOT NULL OR p_scope = 'overall'
     GROUP BY 1, 2, 3, 4),
   total AS (
-    SELECT f.time_window, CASE p_scope WHEN 'endpoint' THEN f.endpoint_id WHEN 'tier' THEN e.tier ELSE 0 END AS key,
+    SELECT f.time_window, CASE p_scope WHEN 'endpoint' THEN f.key WHEN 'tier' THEN e.tier ELSE 0 END AS key,
            sum(f.attempts)::bigint AS attempts
-    FROM webhook_outbox.window_facts('{5m,1h,24h,30d}', false) f
-    LEFT JOIN webhook_outbox.endpoint e ON e.endpoint_id = f.endpoint_id
+    FROM webhook_outbox.window_facts('{5m,1h,24h,30d}', CASE p_scope WHEN 'overall' THEN p_scope ELSE 'endpoint' END, false) f
+    LEFT JOIN webhook_outbox.endpoint e ON e.endpoint_id = f.key
     WHERE e.endpoint_id IS NOT NULL OR p_scope = 'overall'
     GROUP BY 1, 2)
   SELECT CASE p_scope WHEN 'endpoint' THEN p.name WHEN 'tier' THEN f.key::text ELSE '' END,

@@ -10,12 +10,14 @@ AS $$
   -- window_facts() says the same, but adds up more than twice as much
   SELECT w.time_window, p.endpoint_id, p.tier, sum(p.good)::bigint, sum(p.bad)::bigint
   FROM (
-    SELECT s.length, r.endpoint_id, r.tier, sum(r.delivered - r.late)::bigint AS good, sum(r.late + r.dead)::bigint AS bad
+    SELECT s.length, r.endpoint_id, r.tier, r.good, r.bad
     FROM webhook_outbox.window_spans(p_windows) s
     CROSS JOIN LATERAL (
-      SELECT * FROM webhook_outbox.endpoint_rollup r
-      WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) r
-    GROUP BY s.length, r.endpoint_id, r.tier
+      SELECT i.endpoint_id, i.tier, sum(i.delivered - i.late)::bigint AS good, sum(i.late + i.dead)::bigint AS bad
+      FROM (
+        SELECT * FROM webhook_outbox.endpoint_rollup r
+        WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) i
+      GROUP BY i.endpoint_id, i.tier) r
     UNION ALL
     SELECT greatest(now() - o.bucket - interval '1 minute', '0'), o.endpoint_id, o.tier, o.delivered - o.late, o.late + o.dead
     FROM webhook_outbox.open_endpoint_minutes() o) p

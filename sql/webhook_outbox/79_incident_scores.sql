@@ -85,7 +85,7 @@ AS $$
     SELECT k.is_old, o.bucket, o.endpoint_id, o.outcome, o.http_status, o.attempts
     FROM webhook_outbox.open_error_minutes() o CROSS JOIN (VALUES (false), (true)) k (is_old)),
   recent AS MATERIALIZED (
-    SELECT f.endpoint_id, sum(f.delivered) AS delivered FROM webhook_outbox.window_facts('{5m}', false) f GROUP BY 1),
+    SELECT f.key AS endpoint_id, f.delivered FROM webhook_outbox.window_facts('{5m}', 'endpoint', false) f),
   queue AS MATERIALIZED (
     SELECT q.endpoint_id, q.waiting + q.retrying + q.parked + q.blocked AS waiting FROM webhook_outbox.queue_facts() q),
   member AS MATERIALIZED (
