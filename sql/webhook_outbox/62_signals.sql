@@ -213,11 +213,14 @@ COMMENT ON FUNCTION webhook_outbox.system_signals() IS 'signals of the server as
 -- What people read is rounded. A rate of 99.99999 is not 100, and 0.00001 is not 0: of what is so near, four digits of the
 -- distance remain. Rules, Prometheus and plots take the functions' own values.
 
+-- Not strict, so that it becomes part of the query that calls it, and not numeric: it may be called for a million values.
+
 CREATE FUNCTION webhook_outbox.rounded(value double precision) RETURNS double precision
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE WHEN round(value::numeric, 4) IN (0, 100) AND value::numeric NOT IN (0, 100)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN NOT abs(value) < 1e11 THEN value
+            WHEN round(value * 10000) IN (0, 1000000) AND value NOT IN (0, 100)
             THEN round(value::numeric, 3 - floor(log(abs(value::numeric - round(value::numeric, 4))))::integer)
-            ELSE round(value::numeric, 4) END::double precision;
+            ELSE round(value * 10000) / 10000 END;
 COMMENT ON FUNCTION webhook_outbox.rounded(double precision) IS
   'a number for people, to four decimals: never 0 or 100 unless it is that';
 
