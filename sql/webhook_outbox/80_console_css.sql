@@ -61,6 +61,7 @@ th.n, td.n { text-align: right; }
 td.n, td.short { white-space: nowrap; }
 td.short small { white-space: normal; }
 code { font: 0.75rem/1.75 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; white-space: nowrap; }
+td.text { min-width: 5rem; }
 td.name { font-weight: 600; min-width: 8rem; }
 td.name small { font-weight: 400; }
 tr.part td { color: var(--muted); font-size: 0.8125rem; padding-top: 1rem; }
@@ -122,11 +123,13 @@ footer { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1rem;
   td.name, td.first, td.text { display: block; text-align: left; justify-items: normal; }
   td.name::before, td.first::before, td[data-label=""]::before { content: none; }
   td.text::before { margin-right: 0.5rem; }
+  td.text:has(> .none:only-child) { display: none; }
   code { white-space: normal; }
   tr.part td { display: block; text-align: left; padding: 0; }
 }
 @media screen and (min-width: 44.01rem) and (max-width: 60rem) {
   td[data-label="state"], td.short { grid-column: auto; }
+  td.plot { grid-column: auto / span 2; }
   .figures { grid-template-columns: repeat(3, 1fr); }
 }
 @media screen and (max-width: 44rem) {
@@ -143,7 +146,7 @@ footer { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1rem;
   html { font-size: 12px; }
   body { padding: 0; max-width: none; }
   nav { display: none; }
-  .figures { grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); }
+  .figures { grid-template-columns: repeat(3, 1fr); }
   figure, tr, .card, .health, dl, pre, h2 { break-inside: avoid; }
   h2, h3, thead { break-after: avoid; }
   .bar, .left, .track, pre { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
