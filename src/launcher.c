@@ -41,6 +41,12 @@ PGDLLEXPORT void wo_launcher_main(Datum main_arg);
 
 #define CYCLE_MS			10000
 
+/*
+ * pg_database.datconnlimit of what a DROP DATABASE that was cut short has
+ * left; minor versions of 2023 brought it, and a name for it.
+ */
+#define INVALID_DATABASE	(-2)
+
 /* One that ended is started again after this, doubling while it fails. */
 #define FIRST_BACKOFF_US	(USECS_PER_SEC / 2)
 #define LAST_BACKOFF_US		(30 * USECS_PER_SEC)
@@ -77,7 +83,8 @@ join_registry(void)
 
 /*
  * Lists all databases that exist, and those of them that may have the
- * extension and are wanted; in the caller's context.
+ * extension and are wanted; in the caller's context.  One that can only be
+ * dropped is as good as gone: nobody can connect to it.
  */
 static List *
 list_databases(List **existing)
@@ -95,8 +102,11 @@ list_databases(List **existing)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext old = MemoryContextSwitchTo(caller);
+		MemoryContext old;
 
+		if (form->datconnlimit == INVALID_DATABASE)
+			continue;
+		old = MemoryContextSwitchTo(caller);
 		*existing = lappend_oid(*existing, form->oid);
 		if (form->datallowconn && !form->datistemplate &&
 			wo_settings_want_database(NameStr(form->datname)))

@@ -71,6 +71,27 @@ for my $command ('DROP DATABASE store', 'CREATE DATABASE mine TEMPLATE store',
 is(worker_pid($node, 'dispatcher', 0, 'store'),
 	$pid, 'and does not trouble the dispatcher');
 
+# What a DROP that was cut short leaves can only be dropped: nobody can connect.
+keep_busy('store');
+my $log_start = -s $node->logfile;
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE pg_tablespace');
+($rc, $out, $err) =
+  $node->psql('postgres', "SET lock_timeout = '1s';\nDROP DATABASE store;");
+like($err, qr/lock timeout/, 'a DROP that is cut short');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+SKIP:
+{
+	skip 'minor versions of 2023 brought it', 2
+	  if sql_value($node, q(SELECT datconnlimit FROM pg_database WHERE datname = 'store')) != -2;
+	wait_for_sql(
+		$node, q(SELECT count(*) = 0 FROM webhook_outbox.worker_status
+		WHERE database = 'store'), 'leaves nothing that a dispatcher is missing from', 'copy');
+	is(n_logged($node, 'cannot connect to invalid database', $log_start),
+		0, 'and none tries to connect');
+}
+
 is($node->psql('postgres', "DROP DATABASE $_"), 0, "$_ can be dropped")
   for qw(copy store);
 wait_for_sql(
