@@ -271,9 +271,12 @@ COMMENT ON COLUMN webhook_outbox.endpoint_change.tenant IS 'the tenant that it h
 COMMENT ON COLUMN webhook_outbox.endpoint_change.xid IS 'who changed it; deleted: events of lower xids were owed to it';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.until IS 'asks for something else: the events that this shows were committed before';
 
+-- Looked up by its bytes: where a new version of the operating system sorts texts otherwise, an index in that order has
+-- rows that are not found any more, until it is made anew, and what they stand for would be sent twice.
+
 CREATE TABLE webhook_outbox.operation (
-  tenant       text NOT NULL,
-  operation_id text NOT NULL,
+  tenant       text COLLATE "C" NOT NULL,
+  operation_id text COLLATE "C" NOT NULL,
   event_id     uuid NOT NULL,
   created_at   timestamptz NOT NULL,
   PRIMARY KEY (tenant, operation_id)
