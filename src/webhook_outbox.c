@@ -11,11 +11,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "check.h"
 #include "commands/dbcommands.h"
 #include "encoding.h"
@@ -36,6 +38,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 #include "utils/xid8.h"
@@ -282,6 +285,39 @@ put_sender(ReturnSetInfo *rsinfo, const WoSenderEntry *sender, Name name,
 	put_row(rsinfo, values, nulls);
 }
 
+/* Why the launcher starts nothing in a database, NULL if it does. */
+static const char *
+why_left_alone(Oid database_id)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID,
+										ObjectIdGetDatum(database_id));
+	const char *why = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	if (!((Form_pg_database) GETSTRUCT(tuple))->datallowconn)
+		why = "the database accepts no connections: ALTER DATABASE ... ALLOW_CONNECTIONS true";
+	else if (((Form_pg_database) GETSTRUCT(tuple))->datistemplate)
+		why = "nothing is delivered from a template: ALTER DATABASE ... IS_TEMPLATE false";
+	ReleaseSysCache(tuple);
+	return why;
+}
+
+/* Notes in a copy of an entry what keeps its dispatcher from being started. */
+static void
+note_left_alone(WoDatabase *copy)
+{
+	const char *why;
+
+	if (copy->pid != 0)
+		return;
+	why = why_left_alone(copy->database_id);
+	if (why == NULL)
+		return;
+	strlcpy(copy->last_error, why, WO_ERROR_LEN);
+	copy->last_error_at = GetCurrentTimestamp();
+}
+
 /* Shows a database whose extension is known, from a copy of its entry. */
 static void
 put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
@@ -304,6 +340,7 @@ put_database(ReturnSetInfo *rsinfo, const WoDatabase *entry)
 		return;
 	/* a value of type name has its full length, whatever stands in it */
 	namestrcpy(&name, found);
+	note_left_alone(&copy);
 	put_dispatcher(rsinfo, &copy, &name);
 	for (int i = 0; i < n_expected; i++)
 		put_sender(rsinfo, &copy.senders[i], &name, i + 1);

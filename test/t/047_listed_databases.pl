@@ -111,4 +111,20 @@ like(
 	qr/^Nothing is sent now: .*raise webhook_outbox[.]max_databases/m,
 	'and so does explain_event');
 
+# Nor does a template have one, once the server was restarted.
+$node->append_conf('postgresql.conf', 'webhook_outbox.max_databases = 16');
+$node->safe_psql('postgres', 'ALTER DATABASE first IS_TEMPLATE true');
+$node->restart;
+wait_for_sql($node, q(SELECT is_running FROM webhook_outbox.worker_status
+	WHERE process = 'dispatcher' AND database = 'Second Shop'), 'others have theirs', 'Second Shop');
+my $in_template = publish($node, 'order.created', '{}', 'first');
+$n{first}++;
+like(
+	sql_value(
+		$node, "SELECT webhook_outbox.explain_event('$in_template')", 'first'),
+	qr/^Nothing is sent now: .*template.*IS_TEMPLATE false/m,
+	'of a template explain_event says that it is one');
+$node->safe_psql('postgres', 'ALTER DATABASE first IS_TEMPLATE false');
+$receiver->wait_for('/first', $n{first}, 'when it is none any more, what waited is sent');
+
 finish($node, $receiver);
