@@ -28,7 +28,7 @@ CREATE TEMP VIEW actions AS
   FROM webhook_outbox.operator_action o LEFT JOIN webhook_outbox.event e ON e.id = o.event_id ORDER BY o.action_id;
 GRANT SELECT ON actions TO PUBLIC;
 CREATE FUNCTION pg_temp.explain(p_id uuid) RETURNS SETOF text LANGUAGE sql AS $$
-  SELECT regexp_replace(regexp_replace(l, '[0-9a-f]{8}-[0-9a-f-]{27}', '<id>', 'g'), ' at \S+ \S+ \S+ \S+ \d+ \S+ \(\d+ s ago\)', ' just now')
+  SELECT regexp_replace(regexp_replace(l, '[0-9a-f]{8}-[0-9a-f-]{27}', '<id>', 'g'), ' at \S+ \S+ \S+ \S+ \d+ \S+ \((?:\d+ s ago|now)\)', ' just now')
   FROM webhook_outbox.explain_event(p_id) l;
 $$;
 SELECT count(*) FROM webhook_outbox.operator_action;
