@@ -11,7 +11,9 @@
  * locked: it is given a moment to end.
  *
  * ALTER TABLE ... SET UNLOGGED of one of the extension's tables is refused: a
- * crash would empty it, and a standby would not have it.
+ * crash would empty it, and a standby would not have it.  So is a schema that
+ * takes the name of the extension's while that is called otherwise: who makes
+ * it could put there what runs as the owner of the extension.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +21,7 @@
 
 #include <signal.h>
 
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -38,6 +41,8 @@
 #include "tcop/utility.h"
 #include "txn.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 /* Should the command's backend die, the launcher goes on after this. */
@@ -167,6 +172,41 @@ keep_logged(Node *command)
 			 errhint("A crash would empty it, and events that are not delivered would be lost.")));
 }
 
+/* May there be a schema of a new name after this command? */
+static bool
+names_schema(Node *command)
+{
+	return IsA(command, CreateSchemaStmt) ||
+		(IsA(command, RenameStmt) &&
+		 ((RenameStmt *) command)->renameType == OBJECT_SCHEMA);
+}
+
+/*
+ * Fails if somebody has made a schema of the name by which functions and
+ * workers call what is the extension's, and which its own has not now.
+ */
+static void
+keep_name(void)
+{
+	Oid			owner;
+	Oid			own_id;
+	Oid			found_id;
+
+	CommandCounterIncrement();
+	found_id = get_namespace_oid(WO_EXTENSION, true);
+	if (!OidIsValid(found_id) || !wo_txn_find_extension(&owner, &own_id) ||
+		found_id == own_id)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_RESERVED_NAME),
+			 errmsg("schema \"%s\" would take the name of that of the extension, which was renamed to %s",
+					WO_EXTENSION,
+					quote_identifier(get_namespace_name(own_id))),
+			 errhint("Run ALTER SCHEMA %s RENAME TO %s, or choose another name.",
+					 quote_identifier(get_namespace_name(own_id)),
+					 WO_EXTENSION)));
+}
+
 /* Sends the workers away and waits until they are gone, within limits. */
 static void
 send_away(WoDatabase *database)
@@ -237,6 +277,9 @@ process_utility(PlannedStmt *planned, const char *query,
 	const char *name = database_needed(planned->utilityStmt);
 	WoDatabase *database = name ? find_database(name) : NULL;
 
+	/* the command may be freed when it is over */
+	bool		is_naming = names_schema(planned->utilityStmt);
+
 	keep_logged(planned->utilityStmt);
 	if (drops_extension(planned->utilityStmt))
 		end_maintenance();
@@ -244,6 +287,8 @@ process_utility(PlannedStmt *planned, const char *query,
 	{
 		run_command(planned, query, is_read_only_tree, context, params,
 					environment, dest, completion);
+		if (is_naming)
+			keep_name();
 		return;
 	}
 	PG_TRY();

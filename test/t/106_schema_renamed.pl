@@ -56,6 +56,16 @@ wait_until(
 	sub { n_logged($node, 'schema "webhook_outbox" was renamed to away', $log_start) > 0 },
 	'started anew, the dispatcher says the same');
 $pid = worker_pid($node, 'dispatcher');
+
+# What runs as the owner of the extension goes by that name: nobody else takes it.
+$node->safe_psql('postgres', 'CREATE ROLE mallory; GRANT CREATE ON DATABASE postgres TO mallory');
+for my $taking ('CREATE SCHEMA webhook_outbox', 'CREATE SCHEMA lair; ALTER SCHEMA lair RENAME TO webhook_outbox')
+{
+	my ($rc, $out, $err) = $node->psql('postgres', "BEGIN; SET ROLE mallory; $taking");
+
+	like($err, qr/ERROR:  schema "webhook_outbox" would take the name .*\nHINT:  .*ALTER SCHEMA away RENAME TO webhook_outbox/,
+		"refused: $taking");
+}
 $node->safe_psql('postgres', 'ALTER SCHEMA away RENAME TO webhook_outbox');
 publish($node, 'order.created');
 $receiver->wait_for('/ok', 4, 'and goes on like that');
