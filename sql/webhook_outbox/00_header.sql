@@ -13,7 +13,21 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
       MESSAGE = pg_catalog.format('schema "webhook_outbox" belongs to role "%s"', v_owner),
-      HINT = 'Drop or rename that schema, or run ALTER SCHEMA webhook_outbox OWNER TO CURRENT_USER first.';
+      HINT = 'Drop or rename that schema first.';
+  END IF;
+  -- What somebody puts there while this runs no look finds. With a schema that is made here ALTER DEFAULT PRIVILEGES may have
+  -- given the right, but nobody sees that schema yet, and 98_default_privileges.sql takes it back.
+  SELECT coalesce(pg_catalog.format('role "%s"', r.rolname), 'everybody') INTO v_owner
+  FROM pg_catalog.pg_namespace n
+  CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) x
+  LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee
+  WHERE n.nspname = 'webhook_outbox' AND x.privilege_type = 'CREATE' AND x.grantee <> n.nspowner
+    AND r.rolname IS DISTINCT FROM CURRENT_USER AND r.rolsuper IS NOT TRUE AND pg_catalog.age(n.xmin) > 0
+  LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+      MESSAGE = pg_catalog.format('%s may create objects in schema "webhook_outbox"', v_owner),
+      HINT = 'Drop or rename that schema first: the extension makes one of its own.';
   END IF;
   -- functions, operators that are written without a schema, ...: whatever lies in it
   SELECT r.rolname, pg_catalog.pg_describe_object(d.classid, d.objid, 0) INTO v_owner, v_object

@@ -81,6 +81,7 @@ SET ROLE regress_wo_other;
 CREATE FUNCTION regress_wo_lair.times(numeric, integer) RETURNS numeric LANGUAGE sql AS 'SELECT 0.0';
 CREATE OPERATOR webhook_outbox.* (FUNCTION = regress_wo_lair.times, LEFTARG = numeric, RIGHTARG = integer);
 RESET ROLE;
+CREATE EXTENSION webhook_outbox;
 REVOKE CREATE ON SCHEMA webhook_outbox FROM regress_wo_other;
 CREATE EXTENSION webhook_outbox;
 DROP OPERATOR webhook_outbox.* (numeric, integer);
