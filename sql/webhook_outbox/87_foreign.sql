@@ -89,6 +89,15 @@ CREATE VIEW webhook_outbox.foreign_object AS
     JOIN pg_class c ON c.oid = i.inhrelid
     WHERE NOT EXISTS (SELECT FROM relation o WHERE o.oid = c.oid)
   UNION ALL
+    -- With a row that a worker deletes go those that point to it: their triggers would run, or hold it up. To an endpoint, its
+    -- tier and dead letters, which people delete, anybody's table may point.
+    SELECT r.oid, 'foreign key', k.conname, pg_describe_object('pg_class'::regclass, k.conrelid, 0),
+           format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+    FROM relation r
+    JOIN pg_constraint k ON k.confrelid = r.oid AND k.contype = 'f' AND k.conparentid = 0
+    WHERE r.relname NOT IN ('endpoint', 'tier', 'dead_letter')
+      AND NOT EXISTS (SELECT FROM relation o WHERE o.oid = k.conrelid)
+  UNION ALL
     SELECT r.oid, 'detached leaf', NULL, NULL,
            format('ALTER TABLE webhook_outbox.%s ATTACH PARTITION %s FOR VALUES IN (%s)', l.part[1], r.name,
                   replace(l.part[2], 'kept', '8'))
@@ -98,9 +107,11 @@ CREATE VIEW webhook_outbox.foreign_object AS
          CASE r.relkind WHEN 'v' THEN 'view ' ELSE 'table ' END || r.name || CASE f.kind
            WHEN 'row security' THEN ' has row level security'
            WHEN 'detached leaf' THEN ' has left its ring'
+           WHEN 'foreign key' THEN format(' has a foreign key "%s" that is not the extension''s: rows of %s point to it',
+                                          f.name, f.uses)
            ELSE format(' has %s %s%s that is not the extension''s', CASE f.kind WHEN 'index' THEN 'an' ELSE 'a' END, f.kind,
                        ' "' || f.name || '"') END
-           || coalesce(': it uses ' || f.uses, '') AS problem
+           || CASE WHEN f.kind <> 'foreign key' THEN coalesce(': it uses ' || f.uses, '') ELSE '' END AS problem
   FROM found f
   JOIN relation r ON r.oid = f.relation;
 COMMENT ON VIEW webhook_outbox.foreign_object IS
@@ -108,7 +119,8 @@ COMMENT ON VIEW webhook_outbox.foreign_object IS
   'nothing is delivered';
 COMMENT ON COLUMN webhook_outbox.foreign_object.relation IS 'the table or view';
 COMMENT ON COLUMN webhook_outbox.foreign_object.kind IS
-  'trigger, rule, policy, row security, constraint, default, index, column type, child table or detached leaf';
+  'trigger, rule, policy, row security, constraint, default, index, column type, child table, foreign key (of another table, to '
+  'this one) or detached leaf';
 COMMENT ON COLUMN webhook_outbox.foreign_object.name IS 'its name, for a default that of the column; NULL: it has none';
 COMMENT ON COLUMN webhook_outbox.foreign_object.uses IS
   'a function, operator, type or table that it needs and that is neither PostgreSQL''s nor the extension''s; NULL: none';

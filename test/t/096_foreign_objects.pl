@@ -149,6 +149,14 @@ plant(
 	'ALTER TABLE webhook_outbox.dead_letter ADD CONSTRAINT trap '
 	  . 'FOREIGN KEY (last_status) REFERENCES lair.known',
 	qr/constraint "trap" .*: it uses table lair.known/);
+$node->safe_psql('postgres',
+	'GRANT REFERENCES ON webhook_outbox.delivery TO mallory');
+plant(
+	'a foreign key of another table, whose triggers run with ours',
+	'SET ROLE mallory; CREATE TABLE lair.mine (endpoint_id bigint, event_id uuid, '
+	  . 'CONSTRAINT trap FOREIGN KEY (endpoint_id, event_id) '
+	  . 'REFERENCES webhook_outbox.delivery ON DELETE CASCADE)',
+	qr/^table webhook_outbox.delivery has a foreign key "trap" .*: rows of table lair.mine point to it/);
 plant(
 	'a default',
 	'ALTER TABLE webhook_outbox.delivery ALTER first_attempt_at '
@@ -219,6 +227,12 @@ $node->safe_psql('postgres',
 	'CREATE INDEX mine ON webhook_outbox.event (lower(type))');
 make_busy();
 $receiver->wait_for('/delay/2', $n, 'a plain index is no reason to stop');
+
+# Nor is a table that points to endpoints.
+$node->safe_psql('postgres', 'CREATE TABLE lair.owner (endpoint_id bigint '
+	  . 'REFERENCES webhook_outbox.endpoint ON DELETE CASCADE)');
+make_busy();
+$receiver->wait_for('/delay/2', $n, 'nor is a table that points to endpoints');
 
 # Nor is a column of a plain type; the dispatcher leaves it null, unless it is
 # generated.  Endpoints need not have anything there.
