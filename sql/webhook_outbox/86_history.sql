@@ -16,10 +16,10 @@ DECLARE
   c_origin      CONSTANT timestamptz := '2000-01-03 00:00:00+00';
   v_mark        webhook_outbox.rollup_watermark;
   v_endpoint_id bigint;
-  v_least       interval := CASE WHEN from_time >= now() - interval '25 hours' THEN '1 minute'
-                                 WHEN from_time >= now() - interval '34 days' THEN '1 hour' ELSE '1 day' END;
+  v_least       interval := '0';
+  v_kept        interval;
   v_step        interval;
-  v_from        timestamptz;
+  v_from        timestamptz := from_time;
 BEGIN
   PERFORM webhook_outbox.check_period(from_time, to_time);
   IF extract(epoch FROM signal_history.step) NOT BETWEEN 1 AND 31622400
@@ -36,11 +36,18 @@ BEGIN
   IF signal_history.endpoint IS NOT NULL THEN
     v_endpoint_id := (webhook_outbox.find_endpoint(signal_history.endpoint)).endpoint_id;
   END IF;
-  v_step := greatest(coalesce(signal_history.step, (to_time - from_time) / 200), v_least, (to_time - from_time) / c_max_rows);
-  v_step := CASE v_least WHEN '1 minute' THEN ceil(extract(epoch FROM v_step) / 60) * interval '1 minute'
-                         WHEN '1 hour' THEN ceil(extract(epoch FROM v_step) / 3600) * interval '1 hour'
-                         ELSE ceil(extract(epoch FROM v_step) / 86400) * interval '24 hours' END;
-  v_from := date_bin(v_step, from_time, c_origin);
+  LOOP
+    -- the first step begins before from_time, which may be where only coarser rows are kept
+    v_kept := CASE WHEN v_from >= now() - interval '25 hours' THEN '1 minute'
+                   WHEN v_from >= now() - interval '34 days' THEN '1 hour' ELSE '1 day' END;
+    EXIT WHEN v_kept <= v_least;
+    v_least := v_kept;
+    v_step := greatest(coalesce(signal_history.step, (to_time - from_time) / 200), v_least, (to_time - from_time) / c_max_rows);
+    v_step := CASE v_least WHEN '1 minute' THEN ceil(extract(epoch FROM v_step) / 60) * interval '1 minute'
+                           WHEN '1 hour' THEN ceil(extract(epoch FROM v_step) / 3600) * interval '1 hour'
+                           ELSE ceil(extract(epoch FROM v_step) / 86400) * interval '24 hours' END;
+    v_from := date_bin(v_step, from_time, c_origin);
+  END LOOP;
   SELECT m.* INTO v_mark FROM webhook_outbox.rollup_watermark m LIMIT 1;
 
   RETURN QUERY
@@ -87,5 +94,5 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.signal_history(timestamptz, timestamptz, interval, text, integer) IS
   'signals over time, of all endpoints, one, or those of a tier: a row per step, rates and percentiles NULL where nothing was '
-  'recorded. Steps are whole minutes, whole hours where from_time is older than 25 hours, whole days beyond 34 days; at most '
-  '2000. Overdue deliveries are not in it: only what came to an end. signal_history(now() - interval ''6 hours'', endpoint => ''billing'')';
+  'recorded. Steps are whole minutes, whole hours where the first begins more than 25 hours ago, whole days beyond 34 days; at '
+  'most 2000. Overdue deliveries are not in it: only what came to an end. signal_history(now() - interval ''6 hours'', endpoint => ''billing'')';

@@ -104,5 +104,23 @@ SELECT max(d) AS step, count(*) < 2100 AS bounded
 FROM (SELECT h.at - lag(h.at) OVER (ORDER BY h.at) AS d FROM signal_history(now() - interval '20 hours', step => '1 second') h) g;
 SELECT max(d) AS step FROM (SELECT h.at - lag(h.at) OVER (ORDER BY h.at) AS d FROM signal_history(now() - interval '3 days', step => '1 second') h) g;
 SELECT max(d) AS step FROM (SELECT h.at - lag(h.at) OVER (ORDER BY h.at) AS d FROM signal_history(now() - interval '60 days', step => '1 second') h) g;
+-- A step begins before from_time, and may begin where only coarser rows are kept: one delivery a minute is one in each step.
+DELETE FROM endpoint_rollup;
+UPDATE rollup_watermark SET hour_until = date_trunc('hour', now(), 'UTC'), day_until = date_trunc('day', now(), 'UTC');
+INSERT INTO endpoint_rollup
+  SELECT b.bucket, b.resolution, 2, p.endpoint_id, b.resolution, 0, 0, b.resolution, 0, 0, 0, 0, 1, 1, 1, 1, h.h, h.h
+  FROM (SELECT min(endpoint_id) AS endpoint_id FROM endpoint) p, (SELECT histogram(1) AS h) h, rollup_watermark w,
+       LATERAL (SELECT 1 AS resolution, m AS bucket FROM generate_series(date_trunc('minute', now()) - interval '26 hours', now(), '1 minute') m
+                UNION ALL
+                SELECT 60, m FROM generate_series(w.hour_until - interval '840 hours', w.hour_until - interval '1 hour', '1 hour') m
+                UNION ALL
+                SELECT 1440, m FROM generate_series(w.day_until - interval '2400 hours', w.day_until - interval '24 hours', '24 hours') m) b;
+SELECT t.age, t.step, count(*) > 0 AS some, count(*) FILTER (WHERE h.deliveries <> extract(epoch FROM h.until - h.at) / 60) AS wrong
+FROM (VALUES ('1 hour'::interval, '7 minutes'::interval), ('24 hours', '1 hour'), ('24 hours', '11 hours'), ('24 hours', '23 hours'),
+             ('720 hours', '6 hours'), ('720 hours', '168 hours'), ('720 hours', '216 hours'), ('720 hours', '264 hours'),
+             ('800 hours', '312 hours'), ('1000 hours', '24 hours')) t (age, step),
+     LATERAL (SELECT h.deliveries, h.at, lead(h.at) OVER (ORDER BY h.at) AS until
+              FROM signal_history(now() - t.age, step => t.step) h) h
+WHERE h.until IS NOT NULL GROUP BY t.age, t.step ORDER BY t.age, t.step;
 DROP VIEW pg_temp.line, pg_temp.counter;
 DROP EXTENSION webhook_outbox;
