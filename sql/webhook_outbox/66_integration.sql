@@ -109,7 +109,7 @@ AS $$
   WITH month AS MATERIALIZED (
     SELECT r.series_id, sum(r.attempts) AS attempts, sum(r.delivered) AS delivered, sum(r.dead) AS dead,
            max(r.bucket) AS last_seen_at
-    FROM webhook_outbox.rollup_span(now() - interval '30 days', 'infinity') s
+    FROM webhook_outbox.rollup_span(now() - interval '720 hours', 'infinity') s
     CROSS JOIN LATERAL (
       SELECT * FROM webhook_outbox.series_rollup r
       WHERE r.resolution = s.resolution AND r.bucket >= s.first_bucket AND r.bucket < s.past_bucket OFFSET 0) r

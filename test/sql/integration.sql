@@ -45,6 +45,19 @@ FROM integration ORDER BY tier, share DESC, endpoint, event_type;
 SELECT endpoint, event_type, first_seen_at < now() - interval '1100 hours' AS first,
        (now() AT TIME ZONE 'UTC')::date - (last_seen_at AT TIME ZONE 'UTC')::date AS last_days_ago
 FROM integration ORDER BY 1, 2;
+-- 30 days are as long for every reader: here the clocks went forward two weeks ago
+BEGIN;
+INSERT INTO series_rollup
+  SELECT (jsonb_populate_record(r, jsonb_build_object('bucket', date_trunc('hour', now() - interval '720 hours', 'UTC'), 'resolution', 60))).*
+  FROM series_rollup r WHERE r.series_id = 1;
+SET LOCAL TimeZone = 'UTC';
+CREATE TEMP TABLE utc AS TABLE integration;
+SELECT count(*) > 0 AS is_set FROM set_config('TimeZone', format('AAA0BBB,J%s,J%s',
+  extract(doy FROM date '2026-01-01' + (extract(doy FROM now()) + 350)::integer % 365),
+  extract(doy FROM date '2026-01-01' + (extract(doy FROM now()) + 150)::integer % 365)), true);
+SELECT extract(epoch FROM now()) - extract(epoch FROM now() - interval '30 days') <> 720 * 3600 AS is_odd, sum(u.deliveries_30d) AS utc, sum(i.deliveries_30d) AS here
+FROM utc u JOIN integration i ON i.endpoint_id = u.endpoint_id AND i.event_type = u.event_type AND i.source IS NOT DISTINCT FROM u.source;
+ROLLBACK;
 SELECT gap, subject, detail, what_to_do FROM integration_gap ORDER BY gap, subject;
 -- what is put right is gone
 UPDATE endpoint SET owner = 'sales', tier = 1, event_types = '{order.created,customer.*,parcel.*}' WHERE name = 'crm';
