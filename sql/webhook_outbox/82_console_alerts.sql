@@ -70,6 +70,9 @@ BEGIN
     || '<h3>' || webhook_outbox.html_escape(
          CASE p_incident.scope WHEN 'system' THEN 'This server' WHEN 'tier' THEN 'Tier ' || p_incident.subject
                                ELSE replace(p_incident.scope, '_', ' ') || ' ' || p_incident.subject END, 80)
+    || CASE WHEN p_incident.endpoint_id IS NOT NULL
+                 AND NOT EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = p_incident.endpoint_id)
+            THEN ', deleted since' ELSE '' END
     || ' <small class="dim">incident ' || p_incident.incident_id || ', since ' || webhook_outbox.html_time(p_incident.opened_at)
     || CASE WHEN p_incident.acknowledged_at IS NULL THEN ', not acknowledged'
             ELSE ', acknowledged by ' || webhook_outbox.html_escape(p_incident.acknowledged_by, 140) END || '</small></h3>'

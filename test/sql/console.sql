@@ -158,6 +158,12 @@ INSERT INTO webhook_outbox.alert_state (rule, subject_key, state, scope, subject
 SELECT webhook_outbox.console() AS page \gset
 SELECT :'page' LIKE '%the tier fails%>half of them fail<%>the budget burns<%' AS in_order_of_use;
 DELETE FROM webhook_outbox.alert_state;
+-- of an endpoint that is deleted it says so: another may have its name now
+INSERT INTO webhook_outbox.incident_record (scope, subject_key, subject, endpoint_id, began_at, opened_at, last_firing_at, reason)
+  SELECT 'endpoint', n, 'good', n, now(), now(), now(), 'it fails'
+  FROM (SELECT 0 UNION ALL SELECT endpoint_id FROM webhook_outbox.endpoint WHERE name = 'good') v (n);
+SELECT count(*) AS incidents, count(*) FILTER (WHERE m[1] = 'endpoint good, deleted since ') AS of_deleted
+FROM regexp_matches(webhook_outbox.console(), '<h3>(endpoint good[^<]*)<', 'g') m;
 DELETE FROM webhook_outbox.incident_record;
 SELECT webhook_outbox.console(max_rows => 1) LIKE '%And 1 more:</p><pre>SELECT * FROM webhook_outbox.endpoint_status%'
        AS says_how_many_more;
