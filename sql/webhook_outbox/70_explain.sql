@@ -191,21 +191,33 @@ $$;
 COMMENT ON FUNCTION webhook_outbox.explain_prospect(webhook_outbox.delivery_status, webhook_outbox.endpoint) IS
   'what explain_event says of one delivery further: what is in its way, who did what, and what can be done';
 
-CREATE FUNCTION webhook_outbox.explain_not_owed(p_event webhook_outbox.event, p_endpoint webhook_outbox.endpoint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION webhook_outbox.explain_not_owed(p_event webhook_outbox.event, p_endpoint webhook_outbox.endpoint)
+  RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('Endpoint "%s" %s.', p_endpoint.name, CASE
+DECLARE
+  v_why text := CASE
     WHEN p_event.endpoint_id IS NULL AND p_endpoint.tenant IS NOT NULL
          AND p_event.tenant IS DISTINCT FROM p_endpoint.tenant THEN
-      format('does not get it: it takes only events of tenant "%s"', p_endpoint.tenant)
+      format('it takes only events of tenant "%s"', p_endpoint.tenant)
     WHEN p_event.endpoint_id IS NULL AND NOT webhook_outbox.type_matches(p_endpoint.event_types, p_event.type) THEN
-      format('does not get it: its event_types %s do not match "%s"', p_endpoint.event_types, p_event.type)
+      format('its event_types %s do not match "%s"', p_endpoint.event_types, p_event.type) END;
+BEGIN
+  IF v_why IS NOT NULL THEN
+    RETURN NEXT format('Endpoint "%s" does not get it: %s.', p_endpoint.name, v_why);
+    RETURN;
+  END IF;
+  RETURN NEXT format('Endpoint "%s" matches, but %s.', p_endpoint.name, CASE
     WHEN p_endpoint.created_at > p_event.created_at THEN
-      format('matches, but was created later, at %s: webhook_outbox.replay() can send it',
-             webhook_outbox.time_words(p_endpoint.created_at))
+      format('was created later, at %s', webhook_outbox.time_words(p_endpoint.created_at))
     ELSE
-      format('matches, but no attempt is known: it was changed since, at %s, or attempt_retention is over',
+      format('no attempt is known: it was changed since, at %s, or attempt_retention is over',
              webhook_outbox.time_words(p_endpoint.updated_at)) END);
+  IF p_event.endpoint_id IS NULL THEN
+    RETURN NEXT format('  SELECT webhook_outbox.replay(%L, since => %L, until => %L) sends it.', p_endpoint.name,
+                       p_event.created_at, p_event.created_at + interval '1 microsecond');
+  END IF;
+END
 $$;
 COMMENT ON FUNCTION webhook_outbox.explain_not_owed(webhook_outbox.event, webhook_outbox.endpoint) IS
   'what explain_event says of an endpoint without a delivery';
@@ -288,8 +300,7 @@ BEGIN
   LOOP
     v_lines := v_lines + 1;
     IF v_lines <= 20 THEN
-      line := webhook_outbox.explain_not_owed(v_event, v_endpoint);
-      RETURN NEXT;
+      RETURN QUERY SELECT n, NULL::bigint FROM webhook_outbox.explain_not_owed(v_event, v_endpoint) n;
     END IF;
   END LOOP;
   IF v_lines > 20 THEN

@@ -7,7 +7,7 @@ BEGIN;
 CREATE FUNCTION pg_temp.explain(p_id uuid) RETURNS SETOF text LANGUAGE sql AS $$
   SELECT regexp_replace(regexp_replace(regexp_replace(replace(l, 'by ' || session_user, 'by <role>'),
            '[0-9a-f]{8}-[0-9a-f-]{27}', '<id>', 'g'),
-           '[A-Z][a-z]{2} [A-Z][a-z]{2} \d+ \d\d:\d\d:\d\d \d{4} \w+', '<time>', 'g'),
+           '[A-Z][a-z]{2} [A-Z][a-z]{2} \d+ \d\d:\d\d:\d\d(\.\d+)? \d{4} \w+', '<time>', 'g'),
            '\((now|\d+ (s|min) ago)\)', '(just now)', 'g')
   FROM webhook_outbox.explain_event(p_id) l;
 $$;

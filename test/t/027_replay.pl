@@ -35,6 +35,14 @@ is( sql_value(
 		JOIN webhook_outbox.endpoint USING (endpoint_id) WHERE name = 'old')),
 	'2', 'as second attempts');
 
+# explain_event says how to send one of them alone
+create_endpoint($node, $receiver, 'youngest', '/youngest');
+my ($statement) = sql_value($node, "SELECT webhook_outbox.explain_event('$ids[4]')")
+  =~ /^ *(SELECT webhook_outbox\.replay\('youngest',.*\)) sends it\.$/m;
+is(sql_value($node, $statement), '1', 'what explain_event shows replays one event');
+$receiver->wait_for('/youngest', 1, 'and it arrives');
+is_deeply([ $receiver->accepted_ids('/youngest') ], [ $ids[4] ], 'the right one');
+
 # an endpoint and its replay in one transaction, again and again: the dispatcher
 # must never meet the one without the other
 my $url = $receiver->url('');
