@@ -492,9 +492,9 @@ wo_dispatcher_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
 											  InvalidOid, 0);
 	my_database = wo_status_join();
+	wo_txn_configure_session("webhook_outbox dispatcher");
 	require_extension();
 	WO_FAULT("dispatcher_start");
-	wo_txn_configure_session("webhook_outbox dispatcher");
 	wo_txn_configure_dispatcher();
 	wo_guard_install();
 	PG_TRY();

@@ -293,9 +293,9 @@ wo_maintainer_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
 											  InvalidOid, 0);
 	wo_is_maintainer = true;
+	wo_txn_configure_session("webhook_outbox maintenance");
 	require_extension();
 	wo_guard_install();
-	wo_txn_configure_session("webhook_outbox maintenance");
 	PG_TRY();
 	{
 		run();

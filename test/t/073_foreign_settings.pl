@@ -53,6 +53,13 @@ my $views = 'restrict_nonsystem_relation_kind';
 my $knows_views = plain_sql("SELECT current_setting('$views', true) IS NOT NULL") eq 't';
 plain_sql("ALTER DATABASE postgres SET $views = 'view'") if $knows_views;
 
+# 17 brought it. Sessions of users would be ended as well.
+if (plain_sql("SELECT current_setting('transaction_timeout', true) IS NOT NULL") eq 't')
+{
+	plain_sql('ALTER DATABASE postgres SET transaction_timeout = 1');
+	$ENV{PGOPTIONS} = '-c transaction_timeout=0';
+}
+
 my $log_start = -s $node->logfile;
 my $before = dispatcher();
 plain_sql("SELECT pg_terminate_backend($before)");
@@ -88,7 +95,7 @@ $receiver->wait_for('/ok', $n, 'and it goes on after that');
 $receiver->wait_for('/fail/1', $n, 'with retries');
 is(dispatcher(), $pid, 'it is the same process');
 is($receiver->stats('/ok')->{duplicates}, 0, 'nothing was sent twice');
-is(n_logged($node, 'WARNING: ', $log_start), 0, 'and there is nothing to warn of');
+is(n_logged($node, 'WARNING: |transaction timeout', $log_start), 0, 'and there is nothing to warn of');
 
 # Nor does the launcher wait for transactions of others, which such a server's
 # own do unless they write.
