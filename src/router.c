@@ -15,11 +15,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
+#include "columns.h"
 #include "credentials.h"
 #include "endpoint_rows.h"
 #include "former.h"
 #include "route.h"
 #include "router.h"
+#include "snapshot.h"
 #include "txn.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -52,14 +54,22 @@ static uint64 looked_xmin = 0;	/* changes of lower xids were seen */
 /*
  * What the last look did not show was not committed then: its xid is not below
  * the first that was running.  So this touches neither changes that are known
- * for long nor what an index keeps of those that were deleted.
+ * for long nor what an index keeps of those that were deleted.  Nor does it
+ * meet what others have changed and not committed: of the xids it gets those
+ * that the snapshot shows, from $1 to below $2.  For deletions, which say when
+ * they were about to commit and not who did it, that does not hold.
  */
-static const Oid changes_types[] = {XID8OID};
+static const Oid changes_types[] = {XID8ARRAYOID, XID8ARRAYOID, XID8OID};
+#define CHANGE_COLUMNS \
+	"change_id, endpoint_id, name, is_deleted, event_types, tenant, xid, " \
+	"until FROM webhook_outbox.endpoint_change "
+
 static WoStatement find_changes = {
-	"SELECT change_id, endpoint_id, name, is_deleted, event_types, tenant, " \
-	"xid, until "
-	"FROM webhook_outbox.endpoint_change WHERE xid >= $1 "
-	"ORDER BY xid, change_id", 1, changes_types, NULL
+	"SELECT c.* FROM unnest($1, $2) AS r (lo, hi), LATERAL ("
+	"SELECT " CHANGE_COLUMNS
+	"WHERE NOT is_deleted AND xid >= r.lo AND xid < r.hi OFFSET 0) c "
+	"UNION ALL SELECT " CHANGE_COLUMNS "WHERE is_deleted AND xid >= $3 "
+	"ORDER BY xid, change_id", lengthof(changes_types), changes_types, NULL
 };
 
 static const Oid forget_types[] = {INT8ARRAYOID};
@@ -310,6 +320,34 @@ note_loaded(void)
 	}
 }
 
+/* Reads changes that were not read yet, and notes them. */
+static void
+read_changes(uint64 window)
+{
+	WoSnapshot *snapshot = wo_snapshot_take(CurrentMemoryContext);
+	WoXidRange *ranges = palloc((snapshot->n_xids + 1) * sizeof(WoXidRange));
+	int			n = wo_snapshot_shown(snapshot, looked_xmin, PG_UINT64_MAX,
+									  ranges);
+	WoColumns	columns;
+	Datum		args[WO_MAX_COLUMNS];
+	uint64		n_rows;
+
+	wo_columns_init(&columns, changes_types, 2, n);
+	for (int i = 0; i < n; i++)
+	{
+		wo_columns_add(&columns, UInt64GetDatum(ranges[i].lo), false);
+		wo_columns_add(&columns, UInt64GetDatum(ranges[i].hi), false);
+		wo_columns_end_row(&columns);
+	}
+	wo_columns_arrays(&columns, args);
+	args[2] = UInt64GetDatum(looked_xmin);
+	n_rows = wo_txn_query(&find_changes, args, NULL, 0);
+	for (uint64 row = 0; row < n_rows; row++)
+		note_change(row, window);
+	looked_xmin = snapshot->xmin;	/* those are noted, whatever comes now */
+	wo_snapshot_unref(snapshot);
+}
+
 /*
  * Loads what changed since the last call, or everything, under the
  * transaction's snapshot, which is that of the given window or of one before
@@ -320,16 +358,11 @@ note_loaded(void)
 bool
 wo_router_load(bool everything, TimestampTz now, uint64 window)
 {
-	uint64		xmin = wo_txn_xmin();
-	Datum		looked = UInt64GetDatum(looked_xmin);
 	Datum	   *ids;
 	int			n_ids;
 	uint64		n_rows;
 
-	n_rows = wo_txn_query(&find_changes, &looked, NULL, 0);
-	for (uint64 row = 0; row < n_rows; row++)
-		note_change(row, window);
-	looked_xmin = xmin;			/* those are noted, whatever comes now */
+	read_changes(window);
 	if (dlist_is_empty(&to_load) && !everything &&
 		!wo_credentials_must_reopen())
 	{

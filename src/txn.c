@@ -18,7 +18,6 @@
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
@@ -327,19 +326,6 @@ wo_txn_abort(void)
 	work_role = InvalidOid;
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* Returns the first xid that was running when its snapshot was taken. */
-uint64
-wo_txn_xmin(void)
-{
-	FullTransactionId next = ReadNextFullTransactionId();
-	TransactionId xmin = GetActiveSnapshot()->xmin;
-	uint64		epoch = EpochFromFullTransactionId(next);
-
-	if (xmin > XidFromFullTransactionId(next))
-		epoch--;				/* the counter has turned over since */
-	return (epoch << 32) | xmin;
 }
 
 static void

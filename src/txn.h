@@ -35,7 +35,6 @@ extern void wo_txn_forget_role(void);
 extern void wo_txn_begin(const char *activity);
 extern void wo_txn_commit(void);
 extern void wo_txn_abort(void);
-extern uint64 wo_txn_xmin(void);
 extern bool wo_txn_find_extension(Oid *owner, Oid *namespace_id);
 extern uint64 wo_txn_query(WoStatement *statement, Datum *args,
 						   const char *nulls, long limit);

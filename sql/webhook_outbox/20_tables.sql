@@ -259,8 +259,9 @@ CREATE TABLE webhook_outbox.endpoint_change (
   until       pg_snapshot,
   CHECK (NOT is_deleted OR event_types IS NOT NULL)
 );
--- The dispatcher reads what its last look did not show, and nothing of what it has deleted since.
-CREATE INDEX endpoint_change_xid ON webhook_outbox.endpoint_change (xid, change_id);
+-- The dispatcher reads what its last look did not show, and nothing of what it has deleted since or of what is not committed
+-- yet: the xid of a deletion is not that of who deleted, so those are read apart.
+CREATE INDEX endpoint_change_xid ON webhook_outbox.endpoint_change (is_deleted, xid, change_id);
 COMMENT ON TABLE webhook_outbox.endpoint_change IS 'changes of endpoints that the dispatcher has not taken over yet, or that events not settled yet may be older than';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.change_id IS 'number of the change';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.endpoint_id IS 'which endpoint';
