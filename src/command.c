@@ -33,6 +33,16 @@ static bool awaits_any;			/* valid if has_deferred: any event may do */
 static pg_uuid_t awaited;		/* valid unless that: the event that may */
 
 /*
+ * Where the next look begins: at this event, if its xid is in the first span,
+ * which goes up to first_to_xid.  What stands before was obeyed and deleted,
+ * and an index keeps that while any snapshot may see it: of a million, a
+ * thousand of which are read at a time, those would be met each time.
+ */
+static uint64 next_xid = 0;
+static pg_uuid_t next_id = {{0}};
+static uint64 first_to_xid;
+
+/*
  * Spans of the log, arrays for unnest: from an xid and id to an xid and id;
  * is_open: of the window that is being read.
  */
@@ -48,7 +58,7 @@ static const Oid span_types[] = {SPAN_TYPES};
 static const Oid read_types[] = {SPAN_TYPES, INT2ARRAYOID, INT8OID};
 static WoStatement read_commands = {
 	"SELECT * FROM (SELECT c.command_id, "
-	"array_position('{send,cancel,retry}', c.kind) - 1, "
+	"array_position('{send,cancel,retry}', c.kind) - 1, c.event_xid, "
 	"c.event_id, coalesce(c.endpoint_id, 0), c.due_at, c.has_event "
 	"FROM " SPANS ", LATERAL (SELECT c.*, e.slot IS NOT NULL AS has_event "
 	"FROM webhook_outbox.command c LEFT JOIN LATERAL ("
@@ -264,9 +274,24 @@ slots_begun(const WoReader *reader)
 	return wo_txn_array(slots, NULL, n_slots, INT2OID);
 }
 
+/* Begins the first span, that of the oldest xids, where it is to go on. */
+static void
+skip_obeyed(WoColumns *spans)
+{
+	if (spans->n_rows == 0)
+		return;
+	Assert(DatumGetUInt64(spans->values[0][0]) == 0);
+	first_to_xid = DatumGetUInt64(spans->values[2][0]);
+	if (next_xid > first_to_xid)
+		return;
+	spans->values[0][0] = UInt64GetDatum(next_xid);
+	spans->values[1][0] = UUIDPGetDatum(&next_id);
+}
+
 /*
- * Reads commands whose events were read; returns how many, at most limit.
- * Notes which is the next one if these were all.
+ * Reads commands whose events were read, from where the last look ended on;
+ * returns how many, at most limit.  Notes which is the next one if these were
+ * all.  wo_command_obeyed follows.
  */
 int
 wo_command_read(WoReader *reader, WoCommand *commands, int limit)
@@ -276,6 +301,7 @@ wo_command_read(WoReader *reader, WoCommand *commands, int limit)
 	uint64		n_rows;
 
 	list_read(&spans, reader);
+	skip_obeyed(&spans);
 	wo_columns_arrays(&spans, args);
 	args[lengthof(span_types)] = slots_begun(reader);
 	args[lengthof(span_types) + 1] = Int64GetDatum(limit);
@@ -288,15 +314,47 @@ wo_command_read(WoReader *reader, WoCommand *commands, int limit)
 
 		command->command_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
 		command->kind = DatumGetInt32(wo_txn_value(row, 2, &isnull));
-		command->event_id = *DatumGetUUIDP(wo_txn_value(row, 3, &isnull));
-		command->endpoint_id = DatumGetInt64(wo_txn_value(row, 4, &isnull));
-		command->due_at = DatumGetTimestampTz(wo_txn_value(row, 5, &isnull));
-		command->has_event = DatumGetBool(wo_txn_value(row, 6, &isnull));
+		command->event_xid = DatumGetUInt64(wo_txn_value(row, 3, &isnull));
+		command->event_id = *DatumGetUUIDP(wo_txn_value(row, 4, &isnull));
+		command->endpoint_id = DatumGetInt64(wo_txn_value(row, 5, &isnull));
+		command->due_at = DatumGetTimestampTz(wo_txn_value(row, 6, &isnull));
+		command->has_event = DatumGetBool(wo_txn_value(row, 7, &isnull));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (n_rows < limit)
 		note_deferred(reader);
 	return (int) n_rows;
+}
+
+/*
+ * What was read, at most limit, is obeyed.  Returns whether there may be more:
+ * not if a look from the start has found less.
+ */
+bool
+wo_command_obeyed(const WoCommand *commands, int n, int limit)
+{
+	bool		was_start = next_xid == 0 &&
+	memcmp(&next_id, &first_id, sizeof(pg_uuid_t)) == 0;
+
+	if (n < limit)
+	{
+		next_xid = 0;
+		next_id = first_id;
+		return !was_start;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const WoCommand *command = &commands[i];
+
+		if (command->event_xid > first_to_xid ||
+			command->event_xid < next_xid ||
+			(command->event_xid == next_xid &&
+			 memcmp(&command->event_id, &next_id, sizeof(pg_uuid_t)) < 0))
+			continue;
+		next_xid = command->event_xid;
+		next_id = command->event_id;
+	}
+	return true;
 }
 
 static Datum

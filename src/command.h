@@ -26,6 +26,7 @@ typedef struct WoCommand
 {
 	int64		command_id;
 	WoCommandKind kind;
+	uint64		event_xid;		/* 0: of a retry */
 	pg_uuid_t	event_id;
 	int64		endpoint_id;	/* 0 (cancel only): all endpoints */
 	TimestampTz due_at;
@@ -39,6 +40,7 @@ typedef struct WoCommandList
 } WoCommandList;
 
 extern int	wo_command_read(WoReader *reader, WoCommand *commands, int limit);
+extern bool wo_command_obeyed(const WoCommand *commands, int n, int limit);
 extern void wo_command_apply(const WoCommandList *todo,
 							 const WoCommandList *done);
 extern bool wo_command_has_deferred(void);

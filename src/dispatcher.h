@@ -66,6 +66,7 @@ extern TimestampTz wo_due_next(const WoDispatcher *d);
 
 /* obey.c */
 extern void wo_obey_commands(WoDispatcher *d);
+extern bool wo_obey_may_look(const WoDispatcher *d);
 
 /* upkeep.c */
 extern void wo_upkeep_run(WoDispatcher *d);

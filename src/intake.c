@@ -294,7 +294,7 @@ read_page(WoDispatcher *d, int room, EventPage *page)
 		(d->wants & WO_WANT_ENDPOINTS))
 		wo_intake_endpoints(d, window);
 	/* Something has ended since the last poll: perhaps a command. */
-	if (is_open && d->is_polling)
+	if (is_open && d->is_polling && wo_obey_may_look(d))
 		d->wants |= WO_WANT_COMMANDS;
 	fill_page(d, room, page);
 	wo_txn_commit();

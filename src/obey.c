@@ -13,6 +13,7 @@
 
 #include "backlog.h"
 #include "burial.h"
+#include "clock.h"
 #include "command.h"
 #include "dispatcher.h"
 #include "ledger.h"
@@ -23,6 +24,15 @@
 
 /* Events wait while commands are carried out. */
 #define COMMANDS_AT_ONCE	1000
+
+/*
+ * Unasked it looks for commands at most for 1/UNASKED_SHARE of the time: while
+ * somebody's snapshot keeps what was deleted of a million, a look is slow.
+ */
+#define UNASKED_SHARE		50
+#define UNASKED_US			(30 * USECS_PER_SEC)	/* but so often */
+
+static TimestampTz unasked_at = 0;	/* not before then */
 
 /* An event that commands are about, and where the reader has it. */
 typedef struct Named
@@ -407,6 +417,26 @@ obey(WoDispatcher *d, WoCommand *commands, int n)
 		n_done += obey_batch(d, commands + n_done, n - n_done, &batch);
 }
 
+/* May it look for commands though nobody has announced any? */
+bool
+wo_obey_may_look(const WoDispatcher *d)
+{
+	/* The clock may have been set back. */
+	return d->now >= unasked_at || unasked_at - d->now > UNASKED_US;
+}
+
+/* Reads commands, and notes how long that took. */
+static int
+read_commands(WoDispatcher *d, WoCommand *commands)
+{
+	int64		since = wo_clock_monotonic();
+	int			n = wo_command_read(d->reader, commands, COMMANDS_AT_ONCE);
+
+	unasked_at = d->now + Min((wo_clock_monotonic() - since) * UNASKED_SHARE,
+							  UNASKED_US);
+	return n;
+}
+
 static void
 read_and_obey(WoDispatcher *d)
 {
@@ -416,17 +446,17 @@ read_and_obey(WoDispatcher *d)
 	/* Endpoints come along: a command may be about one that is new. */
 	wo_txn_begin("reading commands");
 	wo_intake_endpoints(d, d->reader->n_windows + 1);
-	n = wo_command_read(d->reader, commands, COMMANDS_AT_ONCE);
+	n = read_commands(d, commands);
 	wo_txn_commit();
 	wo_intake_follow_changes(d);
 	/* Nor does a command find what that has parked but by its row. */
 	wo_settle_record(d, true);
 	if (wo_settle_has_pending())
 		return;
-	if (n < COMMANDS_AT_ONCE)
-		d->wants &= ~WO_WANT_COMMANDS;
 	if (n > 0)
 		obey(d, commands, n);
+	if (!wo_command_obeyed(commands, n, COMMANDS_AT_ONCE))
+		d->wants &= ~WO_WANT_COMMANDS;
 }
 
 /* Does what SQL functions asked for. */
