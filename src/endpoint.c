@@ -33,6 +33,7 @@ wo_endpoint_create(int64 endpoint_id)
 	WoEndpoint *endpoint = palloc0(sizeof(WoEndpoint));
 
 	endpoint->endpoint_id = endpoint_id;
+	dlist_init(&endpoint->formers);
 	endpoint->is_new = true;
 	endpoint->recent_ms = QUICK_MS; /* until it has proved quick */
 	for (int kind = 0; kind < WO_N_LANES; kind++)

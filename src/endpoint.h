@@ -61,6 +61,7 @@ typedef struct WoEndpoint
 	uint32		told_version[WO_MAX_SENDERS];	/* what each sender knows */
 	/* the router's */
 	uint64		judged_in;		/* the last match that it was judged in */
+	dlist_head	formers;		/* what it asked for before */
 	int			place;			/* in its list */
 	bool		is_changed;		/* changed_node is linked */
 	dlist_node	changed_node;	/* in its list of who has changed */

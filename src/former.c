@@ -9,6 +9,9 @@
  * an endpoint asks for (its event types, its tenant; that it was made) is
  * remembered, with a snapshot that shows the events from before it, until all
  * of these are settled.  That is a second or so: there are nearly always none.
+ * But ten thousand endpoints can be made at once, while a lot of older events
+ * waits: one that was not there cannot have asked for any, so those are looked
+ * at only where an event matches.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,8 +19,8 @@
 
 #include "former.h"
 
-/* By change_id: for one endpoint that is the order of its changes. */
-static dlist_head formers = DLIST_STATIC_INIT(formers);
+static dlist_head asking = DLIST_STATIC_INIT(asking);	/* by asking_node */
+static int	n_formers = 0;		/* those that have an endpoint */
 static uint64 newest_xmax = 0;	/* none shows this xid, nor a higher one */
 static uint64 n_matched = 0;	/* calls of wo_former_match that had to look */
 
@@ -25,16 +28,19 @@ static uint64 n_matched = 0;	/* calls of wo_former_match that had to look */
 void
 wo_former_add(WoFormer *former, WoEndpoint *endpoint)
 {
-	dlist_node *after = &formers.head;
+	dlist_node *after = &endpoint->formers.head;
 
-	/* They come by xid, which is nearly the same. */
-	while (after->prev != &formers.head &&
-		   dlist_container(WoFormer, node, after->prev)->change_id >
+	/* By change_id; they come by xid, which is nearly the same. */
+	while (after->prev != &endpoint->formers.head &&
+		   dlist_container(WoFormer, endpoint_node, after->prev)->change_id >
 		   former->change_id)
 		after = after->prev;
-	dlist_insert_before(after, &former->node);
+	dlist_insert_before(after, &former->endpoint_node);
+	if (former->patterns != NIL)
+		dlist_push_tail(&asking, &former->asking_node);
 	former->endpoint = endpoint;
 	newest_xmax = Max(newest_xmax, former->until->xmax);
+	n_formers++;
 }
 
 static void
@@ -43,24 +49,20 @@ unlink_former(WoFormer *former)
 	if (former->endpoint == NULL)
 		return;
 	former->endpoint = NULL;
-	dlist_delete(&former->node);
-	if (dlist_is_empty(&formers))
+	dlist_delete(&former->endpoint_node);
+	if (former->patterns != NIL)
+		dlist_delete(&former->asking_node);
+	if (--n_formers == 0)
 		newest_xmax = 0;
 }
 
 /* An endpoint is about to go: nothing may refer to it. */
 void
-wo_former_drop_endpoint(const WoEndpoint *endpoint)
+wo_former_drop_endpoint(WoEndpoint *endpoint)
 {
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &formers)
-	{
-		WoFormer   *former = dlist_container(WoFormer, node, iter.cur);
-
-		if (former->endpoint == endpoint)
-			unlink_former(former);
-	}
+	while (!dlist_is_empty(&endpoint->formers))
+		unlink_former(dlist_head_element(WoFormer, endpoint_node,
+										 &endpoint->formers));
 }
 
 /* Forgets it. */
@@ -84,9 +86,34 @@ is_older(const WoFormer *former, uint64 xid)
 }
 
 /*
+ * Returns the first change of an endpoint after such an event, which tells
+ * what it asked for then; NULL: what it asks for now.
+ */
+static const WoFormer *
+first_after(const WoEndpoint *endpoint, uint64 xid)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, (dlist_head *) &endpoint->formers)
+	{
+		const WoFormer *former = dlist_container(WoFormer, endpoint_node,
+												 iter.cur);
+
+		if (is_older(former, xid))
+			return former;
+	}
+	return NULL;
+}
+
+static bool
+asked(const WoFormer *former, const WoEvent *event)
+{
+	return wo_endpoint_asks(former->patterns, former->tenant, event);
+}
+
+/*
  * Given the endpoints that ask for an event now, returns those that did when
- * it was committed: its first change after that tells what an endpoint asked
- * for then.
+ * it was committed.
  */
 List *
 wo_former_match(List *matches, const WoEvent *event, uint64 xid)
@@ -98,22 +125,28 @@ wo_former_match(List *matches, const WoEvent *event, uint64 xid)
 	if (xid >= newest_xmax)
 		return matches;
 	n_matched++;
-	dlist_foreach(iter, &formers)
+	dlist_foreach(iter, &asking)
 	{
-		WoFormer   *former = dlist_container(WoFormer, node, iter.cur);
-		WoEndpoint *endpoint = former->endpoint;
+		WoEndpoint *endpoint = dlist_container(WoFormer, asking_node,
+											   iter.cur)->endpoint;
+		const WoFormer *former;
 
-		if (endpoint->judged_in == n_matched || !is_older(former, xid))
+		if (endpoint->judged_in == n_matched)
+			continue;
+		former = first_after(endpoint, xid);
+		if (former == NULL)
 			continue;
 		endpoint->judged_in = n_matched;
-		if (wo_endpoint_asks(former->patterns, former->tenant, event))
+		if (asked(former, event))
 			result = lappend(result, endpoint);
 	}
 	foreach(cell, matches)
 	{
 		WoEndpoint *endpoint = lfirst(cell);
+		const WoFormer *former = first_after(endpoint, xid);
 
-		if (endpoint->judged_in != n_matched)
+		if (endpoint->judged_in != n_matched &&
+			(former == NULL || asked(former, event)))
 			result = lappend(result, endpoint);
 	}
 	return result;

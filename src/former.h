@@ -16,8 +16,9 @@
 /* What an endpoint asked for until a change of that. */
 typedef struct WoFormer
 {
-	dlist_node	node;			/* in former.c's list, if it has an endpoint */
-	WoEndpoint *endpoint;		/* NULL: it is gone */
+	WoEndpoint *endpoint;		/* NULL: it is gone, and nodes are unlinked */
+	dlist_node	endpoint_node;	/* in its list */
+	dlist_node	asking_node;	/* in former.c's, if patterns are not NIL */
 	int64		change_id;		/* of the row of endpoint_change */
 	uint64		xid;			/* of the transaction that changed it */
 	WoSnapshot *until;			/* shows what was committed before that */
@@ -26,7 +27,7 @@ typedef struct WoFormer
 } WoFormer;
 
 extern void wo_former_add(WoFormer *former, WoEndpoint *endpoint);
-extern void wo_former_drop_endpoint(const WoEndpoint *endpoint);
+extern void wo_former_drop_endpoint(WoEndpoint *endpoint);
 extern void wo_former_free(WoFormer *former);
 extern List *wo_former_match(List *matches, const WoEvent *event, uint64 xid);
 
