@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "backlog.h"
 #include "claim.h"
+#include "clock.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "credentials.h"
@@ -424,11 +425,11 @@ static void
 stop(WoDispatcher *d)
 {
 	bool		is_wanted_away = my_database->held_until > d->now;
-	TimestampTz deadline = GetCurrentTimestamp() +
+	int64		deadline = wo_clock_monotonic() +
 	(is_wanted_away ? HELD_GRACE_US : STOP_GRACE_US);
 
 	d->is_stopping = true;
-	while (wo_senders_n_live() > 0 && GetCurrentTimestamp() < deadline)
+	while (wo_senders_n_live() > 0 && wo_clock_monotonic() < deadline)
 	{
 		run_cycle(d);
 		wait(d);

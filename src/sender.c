@@ -49,7 +49,7 @@
 #define LONG_ROUND_MS		50	/* meanwhile nobody else has his turn */
 #define FLUSH_SHARE			8	/* of what is in flight, in results */
 #define FLUSH_AFTER_US		1000	/* though there are fewer */
-#define SHUTDOWN_MS			5000	/* for what is in flight after SIGTERM */
+#define SHUTDOWN_US			(5 * USECS_PER_SEC) /* after SIGTERM, to end */
 #define RECKON_INTERVAL_US	(5 * USECS_PER_SEC) /* looks at limits, if short */
 #define LOOK_INTERVAL_US	(60 * USECS_PER_SEC)	/* ... and files, anyhow */
 #define ORDERS_PER_ROUND	32	/* then sockets get a turn */
@@ -80,7 +80,7 @@ typedef struct Sender
 	TimestampTz now;			/* read once per round */
 	int64		beat_at;		/* when the dispatcher was last told */
 	int64		round_at;		/* when this round began; 0: it waited since */
-	TimestampTz stop_by;		/* to leave then, come what may */
+	int64		stop_by;		/* to leave then, come what may */
 	int			max_in_flight;	/* as descriptors permit */
 	int64		reckoned_at;	/* when that was found (monotonic) */
 	int			n_waiting;		/* orders that wait at their targets */
@@ -456,17 +456,17 @@ beat(Sender *sender)
 static void
 notice_shutdown(Sender *sender)
 {
-	if (!ShutdownRequestPending || sender->stop_by != DT_NOEND)
+	if (!ShutdownRequestPending || sender->stop_by != PG_INT64_MAX)
 		return;
 	wo_channel_set_leaving(sender->channel);
-	sender->stop_by = TimestampTzPlusMilliseconds(sender->now, SHUTDOWN_MS);
+	sender->stop_by = sender->round_at + SHUTDOWN_US;
 }
 
 /* Has a sender that stops done what it had to, or no time left? */
 static bool
 is_done(const Sender *sender)
 {
-	if (sender->now >= sender->stop_by)
+	if (sender->round_at >= sender->stop_by)
 		return true;
 	return sender->is_stopping && !sender->is_clogged &&
 		sender->n_waiting == 0 && wo_http_n_in_flight(sender->http) == 0;
@@ -533,8 +533,8 @@ run(Sender *sender)
 			reload(sender);
 
 		sender->now = GetCurrentTimestamp();
-		notice_shutdown(sender);
 		beat(sender);
+		notice_shutdown(sender);
 		n = work(sender);
 		look_again(sender);
 		if (is_done(sender))
@@ -553,7 +553,7 @@ set_up(Sender *sender, dsm_handle handle)
 	sender->channel = wo_channel_attach(handle);
 	if (sender->channel == NULL)
 		leave_deserted();
-	sender->stop_by = DT_NOEND;
+	sender->stop_by = PG_INT64_MAX;
 	read_settings(sender, &options);
 	sender->http = wo_http_create(&options);
 

@@ -105,6 +105,8 @@ is(counted(), join('|', ($n_before + 5) x 2, 0),
 publish($node, 'order.five') for 1 .. 2;
 $receiver->wait_for('/well', 10, 'and more');
 all_delivered($node, 'all is recorded');
+# and is on disk, which asynchronous commits are a moment later
+$node->safe_psql('postgres', "SELECT pg_logical_emit_message(true, '', '')");
 $node->stop('immediate');
 start_with_clock($node);
 worker_pid($node, 'dispatcher');
@@ -132,6 +134,29 @@ wait_for_sql($node, qq(SELECT count(*) = 2 * $n_many FROM webhook_outbox.attempt
 	WHERE outcome = 'delivered' AND endpoint_id IN ($many)), 'what is due to many endpoints is found');
 is(sql_value($node, "SELECT string_agg(DISTINCT state, ',') || count(*) FROM webhook_outbox.delivery"),
 	"cancelled$n_many", 'and what is cancelled is left');
+
+# back, while a worker that was told to end waits for a request that may take
+# minutes
+create_endpoint($node, $receiver, 'held', '/hold',
+	event_types => "'{held}'", timeout => "'5 min'");
+publish($node, 'held');
+$receiver->wait_for_requests('/hold', 1, 'a request is under way again');
+my $dispatcher = worker_pid($node, 'dispatcher');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($dispatcher)");
+wait_for_sql($node, q(SELECT state = 'stopping' FROM webhook_outbox.worker_status
+	WHERE process = 'dispatcher'), 'the dispatcher is told to end');
+set_clock(-3600);
+isnt(worker_pid($node, 'dispatcher', $dispatcher),
+	$dispatcher, 'it does so though the request is held');
+$receiver->wait_for_requests('/hold', 2, 'the next one makes it again');
+my $n_senders = q(SELECT sum(restarts) FROM webhook_outbox.worker_status WHERE process = 'sender');
+is(sql_value($node, $n_senders), '0', 'it has the sender that it began with');
+kill 'TERM', sql_value($node, q(SELECT pid FROM webhook_outbox.worker_status
+	WHERE process = 'sender'));
+# it sees that at once, and has done so when this is answered
+sql_value($node, 'SELECT 1');
+set_clock(-7200);
+wait_for_sql($node, "SELECT ($n_senders) = 1", 'a sender that is told to end does, too');
 
 # signatures hold the time, and the receiver's clock is another one
 finish($node);
