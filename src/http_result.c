@@ -144,6 +144,9 @@ judge_timeout(WoHttpTransfer *transfer)
 	/* libcurl 8.22 gives the last phases a time though nothing was sent */
 	if (n_sent == 0)
 		sent = answered = 0;
+	/* what is sent again has that of the end of the first connection */
+	if (transfer->overdue_ms > 0 && transfer->n_head == 0)
+		answered = 0;
 	if (transfer->overdue_ms > 0)
 		total = transfer->overdue_ms * INT64CONST(1000);
 	if (answered > 0)

@@ -11,8 +11,8 @@ my $node = start_node(conf => "webhook_outbox.max_payload = 4MB\n");
 
 # libcurl looks many times at a request that is so big, after which what comes
 # is counted
-create_endpoint($node, $receiver, 'forgetful', '/keep/1', max_in_flight => 1,
-	timeout => "'5 min'");
+create_endpoint($node, $receiver, 'forgetful', '/keep/1',
+	event_types => q('{big}'), max_in_flight => 1, timeout => "'5 min'");
 publish($node, 'big', sprintf '"%s"', 'x' x 3_000_000) for 1 .. 2;
 all_delivered($node, 'requests are delivered whose connection is closed');
 is( sql_value($node, q(
@@ -24,5 +24,23 @@ is_deeply([ $dropped->{conn}, $dropped->{status} ],
 	[ $first->{conn}, 0 ], 'the second request met a connection that ended');
 is_deeply([ $again->{id}, $again->{status}, $again->{conn} != $first->{conn} ],
 	[ $dropped->{id}, 200, !!1 ], 'and came again on another one');
+
+# both times together are bounded by the time that the endpoint has
+create_endpoint($node, $receiver, 'late', '/late', event_types => q('{late}'),
+	max_in_flight => 1, retry_schedule => "'{1h}'", timeout => "'3 s'");
+$receiver->script('/late', { status => 200 });
+publish($node, 'late');
+$receiver->wait_for('/late', 1, 'an event is delivered');
+$receiver->script('/late', { act => 'drop', delay => 2000 });
+publish($node, 'late');
+wait_for_sql($node, q(SELECT count(*) = 2 FROM webhook_outbox.attempt
+	JOIN webhook_outbox.endpoint USING (endpoint_id) WHERE name = 'late'),
+	'the next one is dropped late, twice');
+is($receiver->stats('/late')->{requests}, 3, 'it was sent again');
+like(
+	sql_value($node, q(SELECT outcome, error FROM webhook_outbox.attempt
+		JOIN webhook_outbox.endpoint USING (endpoint_id)
+		WHERE name = 'late' AND outcome <> 'delivered')),
+	qr/^timeout\|no answer after 3\.\d s$/, 'and got no more time for that');
 
 finish($node, $receiver);
