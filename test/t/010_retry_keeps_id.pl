@@ -51,6 +51,20 @@ wait_for_sql(
 	FROM webhook_outbox.delivery_status WHERE event_id = '$waiting'),
 	'a waiting retry shows its state, attempts and time');
 
+# jitter spreads what failed together, and no further than it says
+create_endpoint($node, $receiver, 'spread', '/status/503',
+	event_types => q('{spread}'), retry_schedule => "'{1h}'", retry_jitter => 0.2);
+publish_many($node, 'spread', 100);
+wait_for_sql($node, q(SELECT count(*) = 100 FROM webhook_outbox.delivery_status
+	WHERE endpoint_name = 'spread' AND state = 'retrying'), 'many fail at once');
+is( sql_value(
+		$node, q(SELECT min(delay) >= '48 min', min(delay) < '54 min',
+		  max(delay) > '66 min', max(delay) < '72 min 30 s'
+		FROM (SELECT next_attempt_at - started_at AS delay
+		  FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint
+		  USING (endpoint_id) WHERE name = 'spread') d)),
+	't|t|t|t', 'retries are due up to a fifth earlier and later');
+
 # What is due now is found, though rows that were due later are loaded already.
 create_endpoint($node, $receiver, 'soon', '/fail/8/soon',
 	event_types => q('{soon}'), retry_jitter => 1,

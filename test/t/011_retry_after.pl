@@ -16,23 +16,31 @@ my %wait = (
 	nonsense => [ '/retry-after/soon/status/503', 1 ],
 	negative => [ '/retry-after/-5/status/503', 1 ],
 	too_long => [ '/retry-after/999999999/status/503', 86400 ],
-	date => [ '/date', 7200 ]);
+	map { $_ => [ "/$_", 7200 ] } qw(date date_rfc850 date_asctime));
+# the three forms that a date may have (RFC 9110, 5.6.7)
+my %form = (
+	date => '%a, %d %b %Y %H:%M:%S GMT',
+	date_rfc850 => '%A, %d-%b-%y %H:%M:%S GMT',
+	date_asctime => '%a %b %e %H:%M:%S %Y');
 
-my $date = strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime(time + 7200));
-$receiver->script('/date',
-	{ status => 503, headers => { 'Retry-After' => $date } });
+for my $name (sort keys %form)
+{
+	my $date = strftime($form{$name}, gmtime(time + 7200));
+	$receiver->script("/$name",
+		{ status => 503, headers => { 'Retry-After' => $date } });
+}
 create_endpoint($node, $receiver, $_, $wait{$_}[0], @option)
   for sort keys %wait;
 publish($node, 'order.created');
 wait_for_sql($node,
-	'SELECT count(DISTINCT endpoint_id) = 6 FROM webhook_outbox.attempt',
+	'SELECT count(DISTINCT endpoint_id) = 8 FROM webhook_outbox.attempt',
 	'each endpoint got its first attempt');
 
 for my $name (sort keys %wait)
 {
 	my $seconds = $wait{$name}[1];
 	# a date has whole seconds
-	my $low = $name eq 'date' ? $seconds - 5 : $seconds;
+	my $low = $form{$name} ? $seconds - 5 : $seconds;
 	is( sql_value(
 			$node, qq(
 			SELECT extract(epoch FROM next_attempt_at - started_at)

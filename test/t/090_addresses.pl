@@ -142,6 +142,21 @@ $id = publish($node, 'own');
 wait_until(sub { last_outcome($id) eq 'blocked' },
 	'and one that got there all the same is never dialled');
 
+# A connection that is in use while its network is closed is kept, too.
+create_endpoint($node, $receiver, 'held', '/hold', event_types => q('{held}'),
+	max_in_flight => 1, retry_schedule => q('{1h}'));
+publish($node, 'held');
+$receiver->wait_for_requests('/hold', 1, 'a request is under way');
+set_networks('');
+wait_until(sub { last_outcome(publish($node, 'probe')) eq 'blocked' || 0 },
+	'the sender knows that its network is closed');
+$receiver->release('/hold');
+$receiver->wait_for('/hold', 1, 'it ends as it would have');
+$id = publish($node, 'held');
+wait_until(sub { last_outcome($id) ne '' }, 'the next one is tried');
+is(last_outcome($id), 'blocked', 'and is refused');
+is($receiver->stats('/hold')->{requests}, 1, 'nothing goes out for it');
+
 for my $socket (grep { defined } $canary, $canary_v6, $own)
 {
 	ok(!$socket->accept, 'nobody has connected to '

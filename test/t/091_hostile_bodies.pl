@@ -59,6 +59,8 @@ my %expect = (
 	'/1xx/flood' => [ 'protocol_error', 100, $long ],
 	'/1xx/drip' => [ 'timeout', 102, $late ],
 	'/1xx/some' => [ 'delivered', 200, '' ],
+	'/1xx/cut' => [ 'protocol_error', 200, $cut ],
+	'/1xx/retry-after' => [ 'http_error', 503, 'HTTP 503' ],
 	'/1xx/nul' => [ 'protocol_error', '', $invalid ],
 	'/1xx/switch' => [ 'http_error', 101, 'HTTP 101' ],
 	'/close' =>
@@ -103,5 +105,9 @@ for my $is_slow (1, 0)
 		. "SET event_types = '{none}' WHERE name <> 'well'");
 }
 expect_attempts($node, %expect);
+is( sql_value(
+		$node, q(SELECT count(*) FROM webhook_outbox.attempt
+		WHERE next_attempt_at > started_at + '2 hours')),
+	'0', 'an interim answer puts off no retry');
 
 finish($node, $receiver);

@@ -185,6 +185,13 @@ my %answer = (
 			("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" x 3)
 			  . $OK . body('fine'));
 	},
+	'/1xx/cut' => sub {
+		out($_[0], "HTTP/1.1 103 Early Hints\r\n\r\n$OK" . 'Content-Le');
+	},
+	'/1xx/retry-after' => sub {
+		out($_[0], "HTTP/1.1 103 Early Hints\r\nRetry-After: 86400\r\n\r\n"
+			  . "HTTP/1.1 503 No\r\n" . body('no'));
+	},
 	# libcurl takes the second for status 200, and shows it to nobody
 	'/1xx/nul' => sub {
 		out($_[0], "HTTP/1.1 103 Early Hints\r\nRetry-After: 86400\r\n\r\n"
