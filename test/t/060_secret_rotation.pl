@@ -37,5 +37,12 @@ is(keys_of_next(), '2', 'without overlap the old keys end at once');
 $node->safe_psql('postgres',
 	"SELECT webhook_outbox.rotate_secret('well', overlap => '1 ms', secret => '$new')");
 is(keys_of_next(), '1', 'an old key ends by itself');
+$node->safe_psql('postgres',
+	"SELECT webhook_outbox.rotate_secret('well', overlap => '3 s', secret => '$old')");
+is(keys_of_next(), '0 1', 'nor does one sign longer');
+wait_for_sql($node, q(SELECT count(*) = 1 FROM webhook_outbox.endpoint_secret
+	WHERE coalesce(expires_at, 'infinity') > clock_timestamp()),
+	'that the sender has, and whose time is over');
+is(keys_of_next(), '0', 'without anybody telling it');
 
 finish($node, $receiver);
