@@ -167,10 +167,10 @@ deliveries_of(const WoCommand *command)
 /*
  * Cancels in memory.  What is in flight is left to end: delivered is
  * delivered, but there will be no retry.  Those that have no row, or wait in
- * a lane, go to *to_store: nobody would know after a crash.
+ * a lane, are to be stored: nobody would know after a crash.
  */
 static void
-cancel_in_memory(const WoCommand *command, List **to_store)
+cancel_in_memory(const WoCommand *command, Batch *batch)
 {
 	ListCell   *cell;
 
@@ -182,6 +182,8 @@ cancel_in_memory(const WoCommand *command, List **to_store)
 			command->endpoint_id != delivery->endpoint->endpoint_id)
 			continue;
 		delivery->is_cancelled = true;
+		/* whatever a command before this one asked for */
+		batch->revived = list_delete_ptr(batch->revived, delivery);
 		/* by a command before this one, or with a row that will do */
 		if (delivery->is_parking ||
 			(delivery->is_stored && !delivery->is_queued))
@@ -189,7 +191,7 @@ cancel_in_memory(const WoCommand *command, List **to_store)
 		if (delivery->is_queued)
 			wo_endpoint_unqueue(delivery);
 		delivery->is_parking = true;
-		*to_store = lappend(*to_store, delivery);
+		batch->to_store = lappend(batch->to_store, delivery);
 	}
 }
 
@@ -360,7 +362,7 @@ sort_command(WoCommand *command, Batch *batch)
 				return;
 			break;
 		case WO_COMMAND_CANCEL:
-			cancel_in_memory(command, &batch->to_store);
+			cancel_in_memory(command, batch);
 			event_of(command)->is_cancelled = true;
 			break;
 		case WO_COMMAND_RETRY:

@@ -117,17 +117,31 @@ $receiver->script($hold, { status => 200 });
 wait_for_sql($node, "SELECT ($state '$late') = 'delivered'",
 	'the request fails, and its retry arrives');
 
-# What is under way has a row too once it is cancelled, for after a crash.
+# Sent again and then cancelled at one stroke, it stays cancelled though it fails only after that.
 $receiver->script($hold, undef);
-$late = publish($node, 'late.second');
+my $both = publish($node, 'late.both');
 $receiver->wait_for_requests($hold, 3, 'another one is held');
+$node->safe_psql('postgres', "SELECT webhook_outbox.cancel('$both')");
+wait_for_sql($node, "SELECT ($state '$both') = 'cancelled'", 'and cancelled');
+$node->safe_psql('postgres', qq(BEGIN; SELECT webhook_outbox.redeliver('$both', 'late');
+	SELECT webhook_outbox.cancel('$both', 'late'); COMMIT));
+wait_for_sql($node, q(SELECT NOT EXISTS (SELECT FROM webhook_outbox.command)),
+	'sent again and cancelled while it is held');
+$receiver->release($hold);
+wait_for_sql($node, qq(SELECT count(*) = 1 FROM webhook_outbox.attempt
+	WHERE event_id = '$both' AND outcome = 'http_error'), 'it fails');
+is(sql_value($node, "$state '$both'"), 'cancelled', 'and waits for no retry');
+
+# What is under way has a row too once it is cancelled, for after a crash.
+$late = publish($node, 'late.second');
+$receiver->wait_for_requests($hold, 4, 'one more is held');
 $node->safe_psql('postgres', "SELECT webhook_outbox.cancel('$late')");
 wait_for_sql($node, "SELECT ($state '$late') = 'cancelled'", 'and cancelled');
 publish($node, 'late.third');
-$receiver->wait_for_requests($hold, 4, 'a third one is held as well');
+$receiver->wait_for_requests($hold, 5, 'yet another one is held as well');
 $node->stop('immediate');
 $node->start;
-$receiver->wait_for_requests($hold, 5, 'that one is sent after a crash');
+$receiver->wait_for_requests($hold, 6, 'that one is sent after a crash');
 is(scalar(grep { $_->{id} eq $late } $receiver->requests($hold)),
 	1, 'the cancelled one is not');
 $receiver->release($hold);
