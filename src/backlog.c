@@ -99,7 +99,7 @@ static WoStatement bury_lost = {
 	"g.attempts, g.first_attempt_at, g.last_attempt_at, a.outcome, "
 	"a.http_status, a.error, a.response, $3 FROM gone g "
 	WO_LAST_ATTEMPT_UNLESS("false")
-	"ON CONFLICT (endpoint_id, event_id) DO NOTHING",
+	"WHERE " WO_IS_FREE "ON CONFLICT (endpoint_id, event_id) DO NOTHING",
 	3, lost_types, NULL
 };
 

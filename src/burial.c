@@ -49,7 +49,7 @@ static WoStatement bury_rows = {
 	"FROM doomed g LEFT JOIN LATERAL (SELECT e.type, e.tenant "
 	"FROM webhook_outbox.event e WHERE e.id = g.event_id LIMIT 1) e ON true "
 	WO_LAST_ATTEMPT_UNLESS("false")
-	"WHERE g.state <> 'cancelled' ON CONFLICT (endpoint_id, event_id) DO NOTHING",
+	"WHERE g.state <> 'cancelled' AND " WO_IS_FREE "ON CONFLICT (endpoint_id, event_id) DO NOTHING",
 	lengthof(bury_types), bury_types, NULL
 };
 

@@ -61,11 +61,13 @@ static WoStatement delete_deliveries = {
 	2, delete_types, NULL
 };
 
+/* SKIP LOCKED: somebody discards it already. */
 static WoStatement delete_dead_letters = {
 	"DELETE FROM webhook_outbox.dead_letter WHERE ctid = ANY (ARRAY("
 	"SELECT d.ctid FROM unnest($1, $2) AS r (event_id, endpoint_id), LATERAL ("
 	"SELECT d.ctid FROM webhook_outbox.dead_letter d WHERE d.endpoint_id = "
-	"r.endpoint_id AND d.event_id = r.event_id OFFSET 0) d))",
+	"r.endpoint_id AND d.event_id = r.event_id "
+	"OFFSET 0 FOR UPDATE SKIP LOCKED) d))",
 	2, delete_types, NULL
 };
 
@@ -105,6 +107,7 @@ static WoStatement insert_dead_letters = {
 	"AS g (event_id, endpoint_id, name, type, tenant, reason, attempts, "
 	"first_at, last_at, outcome, status, error, response) "
 	WO_LAST_ATTEMPT_UNLESS("g.outcome IS NOT NULL")
+	"WHERE " WO_IS_FREE
 	"ON CONFLICT (endpoint_id, event_id) DO UPDATE SET "
 	"reason = excluded.reason, attempts = excluded.attempts, "
 	"last_attempt_at = excluded.last_attempt_at, "

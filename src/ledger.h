@@ -31,6 +31,19 @@ typedef struct WoRecorded
 	"AND t.event_id = g.event_id AND t.endpoint_id = g.endpoint_id " \
 	"ORDER BY t.number DESC LIMIT 1) a ON true "
 
+/*
+ * Is there no dead letter of a delivery "g" that somebody has locked?  Whoever
+ * sends one again or discards it can take hours to commit, and nobody is to
+ * wait for him.  It is as if the delivery had died before he began; if he rolls
+ * back, its dead letter stays as it was.
+ */
+#define WO_IS_FREE \
+	"(NOT EXISTS (SELECT FROM webhook_outbox.dead_letter l " \
+	"WHERE l.endpoint_id = g.endpoint_id AND l.event_id = g.event_id " \
+	"OFFSET 0) OR EXISTS (SELECT FROM webhook_outbox.dead_letter l " \
+	"WHERE l.endpoint_id = g.endpoint_id AND l.event_id = g.event_id " \
+	"OFFSET 0 FOR UPDATE SKIP LOCKED)) "
+
 extern void wo_ledger_record(WoRecord **records, int n, TimestampTz now);
 extern void wo_ledger_park(WoDelivery **deliveries, int n, TimestampTz due_at);
 extern void wo_ledger_cancel(WoDelivery **deliveries, int n);
