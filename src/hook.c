@@ -10,6 +10,9 @@
  * DROP EXTENSION needs its tables to itself, which a maintenance run has
  * locked: it is given a moment to end.
  *
+ * PREPARE TRANSACTION is noted: what is true when a transaction commits is not
+ * known then.
+ *
  * ALTER TABLE ... SET UNLOGGED of one of the extension's tables is refused: a
  * crash would empty it, and a standby would not have it.  So is a schema that
  * takes the name of the extension's while that is called otherwise: who makes
@@ -59,6 +62,9 @@
 #define COMMIT_US			(USECS_PER_SEC / 2)
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* The last one that was told to PREPARE, which happens after the command. */
+static FullTransactionId preparing;
 
 static const char *
 template_of(CreatedbStmt *stmt)
@@ -207,6 +213,13 @@ keep_name(void)
 					 WO_EXTENSION)));
 }
 
+static bool
+is_prepare(Node *command)
+{
+	return IsA(command, TransactionStmt) &&
+		((TransactionStmt *) command)->kind == TRANS_STMT_PREPARE;
+}
+
 /* Sends the workers away and waits until they are gone, within limits. */
 static void
 send_away(WoDatabase *database)
@@ -281,6 +294,8 @@ process_utility(PlannedStmt *planned, const char *query,
 	bool		is_naming = names_schema(planned->utilityStmt);
 
 	keep_logged(planned->utilityStmt);
+	if (is_prepare(planned->utilityStmt))
+		preparing = GetTopFullTransactionIdIfAny();
 	if (drops_extension(planned->utilityStmt))
 		end_maintenance();
 	if (database == NULL)
@@ -302,6 +317,15 @@ process_utility(PlannedStmt *planned, const char *query,
 		call_back(database);
 	}
 	PG_END_TRY();
+}
+
+/* Is the transaction being prepared, not committed? */
+bool
+wo_hook_is_preparing(void)
+{
+	return FullTransactionIdIsValid(preparing) &&
+		FullTransactionIdEquals(preparing,
+								GetTopFullTransactionIdIfAny());
 }
 
 /* Called while shared libraries are preloaded. */

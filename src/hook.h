@@ -11,5 +11,6 @@
 #define WO_HOOK_H
 
 extern void wo_hook_install(void);
+extern bool wo_hook_is_preparing(void);
 
 #endif							/* WO_HOOK_H */

@@ -33,9 +33,9 @@ typedef struct WoRecorded
 
 /*
  * Is there no dead letter of a delivery "g" that somebody has locked?  Whoever
- * sends one again or discards it can take hours to commit, and nobody is to
- * wait for him.  It is as if the delivery had died before he began; if he rolls
- * back, its dead letter stays as it was.
+ * sends it again or discards it can take hours to commit, and nobody is to
+ * wait for him.  It is as if the delivery had died before he began; if he
+ * rolls back, its dead letter stays as it was.
  */
 #define WO_IS_FREE \
 	"(NOT EXISTS (SELECT FROM webhook_outbox.dead_letter l " \

@@ -218,7 +218,10 @@ note_deletion(WoChange *change, uint64 row)
 	endpoint->is_deleted = true;
 	endpoint->is_enabled = false;
 	endpoint->is_gone = false;
-	endpoint->deleted_xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
+	/* The highest: nobody knows when, but before what begins now. */
+	endpoint->deleted_xid =
+		Min(DatumGetUInt64(wo_txn_value(row, 7, &isnull)),
+			U64FromFullTransactionId(ReadNextFullTransactionId()));
 	change->name = MemoryContextStrdup(router_context, endpoint->name);
 	change->deleted_xid = endpoint->deleted_xid;
 	end_change(endpoint);

@@ -30,6 +30,7 @@
 #include "registry.h"
 #include "replication/logicalworker.h"
 #include "settings.h"
+#include "tcop/pquery.h"
 #include "tenancy.h"
 #include "timeline.h"
 #include "txn.h"
@@ -47,7 +48,7 @@
 PG_MODULE_MAGIC;
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_next_xid);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_deletion_xid);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_latest_snapshot);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_process_kind);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_recovered_timeline);
@@ -94,11 +95,20 @@ wo_sql_latest_snapshot(PG_FUNCTION_ARGS)
 	return result;
 }
 
-/* SQL: next_xid() returns xid8.  The next one to be assigned. */
+/*
+ * SQL: deletion_xid() returns xid8.  For a transaction that deletes an
+ * endpoint and is about to commit: events of lower xids were owed to it.  That
+ * is the next one to be assigned.  When it is not known when the transaction
+ * commits, for it is prepared, or a statement of it runs still (after SET
+ * CONSTRAINTS ALL IMMEDIATE), it is the highest that there can be: see
+ * note_deletion().
+ */
 Datum
-wo_sql_next_xid(PG_FUNCTION_ARGS)
+wo_sql_deletion_xid(PG_FUNCTION_ARGS)
 {
 	(void) GetTopTransactionId();	/* so that ours is below it */
+	if (ActivePortal != NULL || wo_hook_is_preparing())
+		PG_RETURN_FULLTRANSACTIONID(FullTransactionIdFromU64(PG_UINT64_MAX));
 	PG_RETURN_FULLTRANSACTIONID(ReadNextFullTransactionId());
 }
 

@@ -21,10 +21,11 @@ CREATE FUNCTION webhook_outbox.latest_snapshot() RETURNS pg_snapshot
   AS 'MODULE_PATHNAME', 'wo_sql_latest_snapshot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.latest_snapshot() IS
   'what is committed now, whatever the isolation level of the transaction';
-CREATE FUNCTION webhook_outbox.next_xid() RETURNS xid8
-  AS 'MODULE_PATHNAME', 'wo_sql_next_xid' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION webhook_outbox.next_xid() IS
-  'the xid that will be assigned next, whatever the transaction''s snapshot';
+
+CREATE FUNCTION webhook_outbox.deletion_xid() RETURNS xid8
+  AS 'MODULE_PATHNAME', 'wo_sql_deletion_xid' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.deletion_xid() IS
+  'the xid below which events are owed to an endpoint that this transaction, about to commit, deletes; the highest: not known yet';
 
 CREATE FUNCTION webhook_outbox.recovered_timeline() RETURNS bigint
   AS 'MODULE_PATHNAME', 'wo_sql_recovered_timeline' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;

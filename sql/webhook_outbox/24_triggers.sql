@@ -254,7 +254,7 @@ AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, xid)
-      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant, webhook_outbox.next_xid());
+      VALUES (OLD.endpoint_id, OLD.name, true, OLD.event_types, OLD.tenant, webhook_outbox.deletion_xid());
     PERFORM webhook_outbox.note_action('delete', OLD.endpoint_id, OLD.name, NULL, NULL);
   ELSE
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, until)

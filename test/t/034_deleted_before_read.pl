@@ -7,7 +7,7 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $node = start_node(conf => 'webhook_outbox.enabled = off');
+my $node = start_node(conf => "webhook_outbox.enabled = off\nmax_prepared_transactions = 2\n");
 my $dead = q(SELECT string_agg(endpoint_name || ' ' || event_type, ', '
 	ORDER BY endpoint_name, event_id)
 	FROM webhook_outbox.dead_letter WHERE reason = 'endpoint_deleted');
@@ -57,13 +57,33 @@ $open->query_safe('BEGIN');
 $open->query_safe("DELETE FROM webhook_outbox.endpoint WHERE name = 'last'");
 publish($node, 'user.deleted');
 $open->query_safe('COMMIT');
-$open->quit;
 switch_delivery($node, 'on');
 $receiver->wait_for('/well', 7, 'the endpoint that stays gets the event');
 all_delivered($node, 'all is recorded');
 like(sql_value($node, $dead),
 	qr/last user\.deleted/, 'an event that committed first is owed');
+
+# A deletion that was prepared when an event commits, and one that was told not to wait for its own commit with what
+# it writes down: neither knows when it commits.
+create_endpoint($node, $receiver, $_, "/$_") for qw(immediate prepared);
+switch_delivery($node, 'off');
+$node->safe_psql('postgres', q(BEGIN;
+	DELETE FROM webhook_outbox.endpoint WHERE name = 'prepared'; PREPARE TRANSACTION 'deletion'));
+$open->query_safe('BEGIN; SET CONSTRAINTS ALL IMMEDIATE');
+$open->query_safe("DELETE FROM webhook_outbox.endpoint WHERE name = 'immediate'");
+publish($node, 'user.left');
+$open->query_safe('COMMIT');
+$node->safe_psql('postgres', q(COMMIT PREPARED 'deletion'));
+switch_delivery($node, 'on');
+$receiver->wait_for('/well', 8, 'the endpoint that stays gets one event more');
+all_delivered($node, 'all is recorded');
+like(sql_value($node, $dead), qr/immediate user\.left, last user\.deleted, prepared user\.left/,
+	'it is owed to those two as well');
+publish($node, 'user.returned');
+$receiver->wait_for('/well', 9, 'what is published later arrives');
+unlike(sql_value($node, $dead), qr/user\.returned/, 'and is owed to nobody else');
 wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.endpoint_change',
 	'no change is left to be dealt with');
+$open->quit;
 
 finish($node, $receiver);
