@@ -27,6 +27,26 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.find_endpoint(text) IS 'the endpoint with this name, or an error';
 
+-- For what changes an endpoint. One that somebody is deleting is not changed in vain, and the locks are in the order in which
+-- DELETE takes them.
+
+CREATE FUNCTION webhook_outbox.lock_endpoint(endpoint text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  v_endpoint_id bigint;
+BEGIN
+  LOOP
+    v_endpoint_id := (webhook_outbox.find_endpoint(lock_endpoint.endpoint)).endpoint_id;
+    PERFORM FROM webhook_outbox.endpoint p WHERE p.endpoint_id = v_endpoint_id FOR KEY SHARE;
+    EXIT WHEN FOUND;
+  END LOOP;
+  RETURN v_endpoint_id;
+END
+$$;
+COMMENT ON FUNCTION webhook_outbox.lock_endpoint(text) IS
+  'the number of the endpoint with this name, which nobody deletes until this transaction ends, or an error';
+
 CREATE FUNCTION webhook_outbox.exponential_schedule(
   initial   interval,
   factor    double precision DEFAULT 2,
@@ -135,7 +155,7 @@ CREATE FUNCTION webhook_outbox.rotate_secret(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_endpoint_id bigint := (webhook_outbox.find_endpoint(rotate_secret.endpoint)).endpoint_id;
+  v_endpoint_id bigint := webhook_outbox.lock_endpoint(rotate_secret.endpoint);
   v_kind        text;
   v_new         text;
   v_now         timestamptz;
@@ -172,7 +192,7 @@ CREATE FUNCTION webhook_outbox.set_headers(endpoint text, headers jsonb) RETURNS
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_endpoint_id bigint := (webhook_outbox.find_endpoint(set_headers.endpoint)).endpoint_id;
+  v_endpoint_id bigint := webhook_outbox.lock_endpoint(set_headers.endpoint);
 BEGIN
   IF headers = '{}' THEN
     DELETE FROM webhook_outbox.endpoint_header h WHERE h.endpoint_id = v_endpoint_id;
@@ -245,7 +265,7 @@ CREATE FUNCTION webhook_outbox.set_endpoint_enabled(endpoint text, enabled boole
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  v_endpoint_id bigint := (webhook_outbox.find_endpoint(set_endpoint_enabled.endpoint)).endpoint_id;
+  v_endpoint_id bigint := webhook_outbox.lock_endpoint(set_endpoint_enabled.endpoint);
 BEGIN
   UPDATE webhook_outbox.endpoint AS p SET enabled = set_endpoint_enabled.enabled
   WHERE p.endpoint_id = v_endpoint_id AND p.enabled <> set_endpoint_enabled.enabled;

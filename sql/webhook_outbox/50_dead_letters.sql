@@ -1,6 +1,7 @@
 -- Sending again, cancelling, discarding. Plain transactions: a function deletes dead letters and leaves commands for the
 -- dispatcher, which carries them out after the commit; a rollback takes all of it back. They run as the owner: GRANT
--- EXECUTE on one is all that a role needs to use it.
+-- EXECUTE on one is all that a role needs to use it. Those that take many dead letters lock them in the order of the primary
+-- key first, whatever plan finds them: two at once wait for each other, and neither fails with a deadlock.
 
 CREATE FUNCTION webhook_outbox.check_filters(
   type text, since timestamptz, until timestamptz, max_per_second double precision) RETURNS void
@@ -132,8 +133,8 @@ BEGIN
     v_endpoint_id := v_endpoint.endpoint_id;
   END IF;
 
-  WITH sent AS (
-    DELETE FROM webhook_outbox.dead_letter l
+  WITH wanted AS (
+    SELECT l.endpoint_id, l.event_id FROM webhook_outbox.dead_letter l
     WHERE (v_endpoint_id IS NULL OR l.endpoint_id = v_endpoint_id)
       AND (redeliver_dead_letters.type IS NULL
            OR webhook_outbox.type_matches(ARRAY[redeliver_dead_letters.type], l.event_type))
@@ -143,6 +144,10 @@ BEGIN
       AND EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = l.endpoint_id
                     AND (redeliver_dead_letters.tier IS NULL OR p.tier = redeliver_dead_letters.tier))
       AND EXISTS (SELECT FROM webhook_outbox.event e WHERE e.id = l.event_id)
+    ORDER BY l.endpoint_id, l.event_id FOR UPDATE OF l),
+  sent AS (
+    DELETE FROM webhook_outbox.dead_letter l USING wanted w
+    WHERE l.endpoint_id = w.endpoint_id AND l.event_id = w.event_id
     RETURNING l.event_id, l.endpoint_id)
   INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at, event_xid)
     SELECT 'send', s.event_id, s.endpoint_id,
@@ -264,13 +269,17 @@ BEGIN
       PERFORM webhook_outbox.find_endpoint(endpoint);
     END IF;
   END IF;
-  WITH gone AS (
-    DELETE FROM webhook_outbox.dead_letter l
+  WITH unwanted AS (
+    SELECT l.endpoint_id, l.event_id FROM webhook_outbox.dead_letter l
     WHERE (endpoint IS NULL OR l.endpoint_id = ANY (v_ids))
       AND (discard_dead_letters.type IS NULL
            OR webhook_outbox.type_matches(ARRAY[discard_dead_letters.type], l.event_type))
       AND (since IS NULL OR l.created_at >= since)
       AND (until IS NULL OR l.created_at < until)
+    ORDER BY l.endpoint_id, l.event_id FOR UPDATE),
+  gone AS (
+    DELETE FROM webhook_outbox.dead_letter l USING unwanted u
+    WHERE l.endpoint_id = u.endpoint_id AND l.event_id = u.event_id
     RETURNING l.event_id, l.endpoint_id, l.endpoint_name)
   INSERT INTO webhook_outbox.operator_action (action, event_id, endpoint_id, endpoint_name)
     SELECT 'discard', g.event_id, g.endpoint_id, g.endpoint_name FROM gone g;
@@ -331,9 +340,13 @@ BEGIN
       AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id
                         AND c.endpoint_id = v_endpoint.endpoint_id AND c.kind = 'send')
     ORDER BY e.id, e.xid DESC),
+  dead AS (
+    SELECT l.event_id FROM wanted w
+    JOIN webhook_outbox.dead_letter l ON l.event_id = w.id AND l.endpoint_id = v_endpoint.endpoint_id
+    ORDER BY l.event_id FOR UPDATE OF l),
   revived AS (
-    DELETE FROM webhook_outbox.dead_letter l USING wanted w
-    WHERE l.event_id = w.id AND l.endpoint_id = v_endpoint.endpoint_id)
+    DELETE FROM webhook_outbox.dead_letter l USING dead d
+    WHERE l.event_id = d.event_id AND l.endpoint_id = v_endpoint.endpoint_id)
   INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, due_at, event_xid)
     SELECT 'send', w.id, v_endpoint.endpoint_id, 'replay',
            v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second', w.xid
