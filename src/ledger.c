@@ -381,6 +381,15 @@ insert_attempt_rows(WoRecord **records, int n)
 	table_close(rel, NoLock);
 }
 
+/* Has it a row after this?  Of a deleted endpoint, no cancelled one has. */
+static bool
+keeps_row(const WoRecord *record)
+{
+	return record->verdict == WO_VERDICT_RETRY ||
+		(record->verdict == WO_VERDICT_CANCELLED &&
+		 !record->delivery->endpoint->is_deleted);
+}
+
 /* Deletes the rows of deliveries that are over. */
 static void
 delete_rows(WoRecord **records, int n)
@@ -390,9 +399,7 @@ delete_rows(WoRecord **records, int n)
 	wo_columns_init(&columns, delete_types, lengthof(delete_types), n);
 	for (int i = 0; i < n; i++)
 	{
-		if (!records[i]->delivery->is_stored ||
-			records[i]->verdict == WO_VERDICT_RETRY ||
-			records[i]->verdict == WO_VERDICT_CANCELLED)
+		if (!records[i]->delivery->is_stored || keeps_row(records[i]))
 			continue;
 		add_key(&columns, records[i]->delivery);
 		wo_columns_end_row(&columns);
@@ -428,8 +435,7 @@ store_rows(WoRecord **records, int n)
 	wo_columns_init(&columns, store_types, lengthof(store_types), n);
 	for (int i = 0; i < n; i++)
 	{
-		if (records[i]->verdict == WO_VERDICT_RETRY ||
-			records[i]->verdict == WO_VERDICT_CANCELLED)
+		if (keeps_row(records[i]))
 			add_retry(&columns, records[i]);
 	}
 	wo_columns_execute(&store_deliveries, &columns);

@@ -180,13 +180,13 @@ judge(WoDispatcher *d, WoRecord *record)
 	d->n_failed++;
 	if (record->result.http_status == HTTP_GONE)
 		note_gone(d, endpoint);
-	if (endpoint->is_deleted)
+	if (delivery->is_cancelled)
+		record->verdict = WO_VERDICT_CANCELLED;
+	else if (endpoint->is_deleted)
 	{
 		record->verdict = WO_VERDICT_DEAD;
 		record->reason = "endpoint_deleted";
 	}
-	else if (delivery->is_cancelled)
-		record->verdict = WO_VERDICT_CANCELLED;
 	else if (delivery->schedule_step < endpoint->n_delays ||
 			 record->result.http_status == HTTP_GONE)
 		schedule_retry(d, record);

@@ -142,4 +142,22 @@ wait_for_sql($node, q(SELECT count(*) = 2 FROM webhook_outbox.delivery_status
 publish($node, 'order.last');
 $receiver->wait_for('/well', 11, 'as others do');
 
+# ---- what was cancelled is not given up besides, though it fails after the deletion
+
+create_endpoint($node, $receiver, 'unwanted', '/hold/status/500',
+	event_types => "'{unwanted}'");
+my $unwanted = publish($node, 'unwanted');
+$receiver->wait_for_requests('/hold/status/500', 1, 'a request is held');
+$node->safe_psql('postgres', "SELECT webhook_outbox.cancel('$unwanted')");
+my $n_rows = "SELECT count(*) = %d FROM webhook_outbox.delivery WHERE event_id = '$unwanted'";
+wait_for_sql($node, sprintf($n_rows, 1), 'and cancelled');
+$node->safe_psql('postgres', q(DELETE FROM webhook_outbox.endpoint WHERE name = 'unwanted'));
+wait_for_sql($node, sprintf($n_rows, 0), 'and its endpoint deleted');
+$receiver->release('/hold/status/500');
+wait_for_sql($node, "SELECT count(*) = 1 FROM webhook_outbox.attempt WHERE event_id = '$unwanted'",
+	'then it fails');
+is( sql_value($node, "SELECT (SELECT count(*) FROM webhook_outbox.dead_letter WHERE event_id = '$unwanted'),
+	(SELECT count(*) FROM webhook_outbox.delivery WHERE event_id = '$unwanted')"),
+	'0|0', 'and is neither a dead letter nor waits for anything');
+
 finish($node, $receiver);
