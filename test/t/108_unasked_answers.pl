@@ -50,7 +50,9 @@ sub read_request
 }
 
 # Serves one connection. The files that tell how it goes: PATH when there was
-# a request, PATH.end when the connection on which it came has ended.
+# a request, PATH.end when the connection on which it came has ended. At /busy
+# the first request on each connection is answered twice, and busy.again says
+# that there was another one.
 sub serve
 {
 	my ($fh, $dir) = @_;
@@ -58,14 +60,16 @@ sub serve
 
 	while (defined($path = read_request($fh)))
 	{
+		my $is_again = $path eq 'busy' && ($last // '') eq 'busy';
+		append_to_file("$dir/busy.again", '') if $is_again;
 		$last = $path;
-		if (-e "$dir/$path")
+		if ($path eq 'busy' ? $is_again : -e "$dir/$path")
 		{
 			syswrite $fh, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
 			next;
 		}
 		append_to_file("$dir/$path", '');
-		answer_twice($fh, $delay_s{$path});
+		answer_twice($fh, $delay_s{$path} // 0);
 	}
 	append_to_file("$dir/$last.end", '') if defined $last;
 	return;
@@ -117,6 +121,21 @@ for my $path (sort keys %delay_s)
 		'delivered 200, http_error 500',
 		'and becomes what the receiver says to that one');
 }
+
+# To an endpoint that is quick the next request starts as soon as one has ended,
+# before anybody could wait for what else may come.
+$node->safe_psql('postgres',
+	"SELECT webhook_outbox.create_endpoint('busy', 'http://127.0.0.1:$port/busy', "
+	  . "retry_schedule => '{1h}', event_types => '{busy}', max_in_flight => 16)");
+for my $n (1, 50)
+{
+	publish_many($node, 'busy', $n);
+	wait_for_sql($node, q(SELECT count(DISTINCT event_id) = (SELECT count(*)
+		FROM webhook_outbox.event WHERE type = 'busy')
+		FROM webhook_outbox.attempt JOIN webhook_outbox.endpoint
+		USING (endpoint_id) WHERE name = 'busy'), "busy: $n events are sent");
+}
+ok(!-e "$dir/busy.again", 'none where something else had come');
 
 kill 'TERM', $pid;
 waitpid $pid, 0;
