@@ -49,7 +49,7 @@ static WoDelivery **parking;	/* to be stored, if still is_parking */
 static int	n_parking = 0;
 static TimestampTz parked_at = 0;	/* next_attempt_at of the last batch */
 static int	n_parking_room = 0; /* length of parking */
-static bool has_gone = false;	/* endpoints that answered 410 */
+static List *gone = NIL;		/* of int64 *: endpoints that answered 410 */
 static TimestampTz disable_at = 0;	/* those are paused then */
 static bool has_results = false;	/* that were left to the next round */
 
@@ -143,9 +143,17 @@ take_result(WoRecord *record, const WoResult *result)
 static void
 note_gone(WoDispatcher *d, WoEndpoint *endpoint)
 {
+	if (!endpoint->is_gone)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(d->context);
+		int64	   *endpoint_id = palloc(sizeof(int64));
+
+		*endpoint_id = endpoint->endpoint_id;
+		gone = lappend(gone, endpoint_id);
+		MemoryContextSwitchTo(caller);
+	}
 	endpoint->is_enabled = false;
 	endpoint->is_gone = true;
-	has_gone = true;
 	disable_at = d->now;
 }
 
@@ -339,23 +347,24 @@ apply_records(WoDispatcher *d)
 static void
 disable_gone_endpoints(WoDispatcher *d)
 {
-	bool		is_any_left = false;
 	ListCell   *cell;
 
-	if (!has_gone || d->now < disable_at)
+	if (gone == NIL || d->now < disable_at)
 		return;
-	foreach(cell, wo_router_endpoints())
+	foreach(cell, gone)
 	{
-		WoEndpoint *endpoint = lfirst(cell);
+		int64	   *endpoint_id = lfirst(cell);
+		WoEndpoint *endpoint = wo_router_find(*endpoint_id);
 
-		if (endpoint->is_gone)
+		if (endpoint && endpoint->is_gone)
 			endpoint->is_gone =
-				wo_ledger_disable_endpoint(endpoint->endpoint_id,
+				wo_ledger_disable_endpoint(*endpoint_id,
 										   "the receiver answered 410 Gone");
-		if (endpoint->is_gone)
-			is_any_left = true;
+		if (endpoint && endpoint->is_gone)
+			continue;
+		gone = foreach_delete_current(gone, cell);
+		pfree(endpoint_id);
 	}
-	has_gone = is_any_left;
 	disable_at = d->now + DISABLE_AGAIN_US;
 }
 
@@ -537,7 +546,7 @@ wo_settle_deadline(void)
 		return DT_NOBEGIN;
 	if (wo_settle_has_pending())
 		at = Min(at, first_pending_at + BATCH_DELAY_US);
-	if (has_gone)
+	if (gone != NIL)
 		at = Min(at, disable_at);
 	return at;
 }
