@@ -25,6 +25,7 @@
 #include "ring.h"
 #include "txn.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Of those that have to wait for their events. */
@@ -59,7 +60,8 @@ static const Oid read_types[] = {SPAN_TYPES, INT2ARRAYOID, INT8OID};
 static WoStatement read_commands = {
 	"SELECT * FROM (SELECT c.command_id, "
 	"array_position('{send,cancel,retry}', c.kind) - 1, c.event_xid, "
-	"c.event_id, coalesce(c.endpoint_id, 0), c.due_at, c.has_event "
+	"c.event_id, coalesce(c.endpoint_id, 0), c.due_at, c.has_event, "
+	"c.endpoint_name "
 	"FROM " SPANS ", LATERAL (SELECT c.*, e.slot IS NOT NULL AS has_event "
 	"FROM webhook_outbox.command c LEFT JOIN LATERAL ("
 	"SELECT e.slot FROM webhook_outbox.event e "
@@ -290,12 +292,14 @@ skip_obeyed(WoColumns *spans)
 
 /*
  * Reads commands whose events were read, from where the last look ended on;
- * returns how many, at most limit.  Notes which is the next one if these were
- * all.  wo_command_obeyed follows.
+ * returns how many, at most limit, with what they point to in the memory that
+ * the array is in.  Notes which is the next one if these were all.
+ * wo_command_obeyed follows.
  */
 int
 wo_command_read(WoReader *reader, WoCommand *commands, int limit)
 {
+	MemoryContext context = GetMemoryChunkContext(commands);
 	WoColumns	spans;
 	Datum		args[WO_MAX_COLUMNS];
 	uint64		n_rows;
@@ -311,6 +315,7 @@ wo_command_read(WoReader *reader, WoCommand *commands, int limit)
 	{
 		WoCommand  *command = &commands[row];
 		bool		isnull;
+		char	   *name;
 
 		command->command_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
 		command->kind = DatumGetInt32(wo_txn_value(row, 2, &isnull));
@@ -319,6 +324,9 @@ wo_command_read(WoReader *reader, WoCommand *commands, int limit)
 		command->endpoint_id = DatumGetInt64(wo_txn_value(row, 5, &isnull));
 		command->due_at = DatumGetTimestampTz(wo_txn_value(row, 6, &isnull));
 		command->has_event = DatumGetBool(wo_txn_value(row, 7, &isnull));
+		name = wo_txn_text(row, 8);
+		command->endpoint_name = name ?
+			MemoryContextStrdup(context, name) : NULL;
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (n_rows < limit)

@@ -31,6 +31,7 @@ typedef struct WoCommand
 	int64		endpoint_id;	/* 0 (cancel only): all endpoints */
 	TimestampTz due_at;
 	bool		has_event;		/* its row in event exists */
+	const char *endpoint_name;	/* when it was asked; NULL: not known */
 } WoCommand;
 
 typedef struct WoCommandList

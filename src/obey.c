@@ -240,7 +240,12 @@ bury_unknown(WoDispatcher *d, const WoCommandList *sends)
 			continue;
 		rows[n].event_id = command->event_id;
 		rows[n].endpoint_id = command->endpoint_id;
-		rows[n++].name = endpoint ? endpoint->name : "(deleted)";
+		rows[n].name = command->endpoint_name;
+		if (endpoint)
+			rows[n].name = endpoint->name;
+		else if (rows[n].name == NULL)
+			rows[n].name = "(deleted)";
+		n++;
 	}
 	wo_burial_bury(rows, n, d->now);
 }

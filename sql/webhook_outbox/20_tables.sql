@@ -233,6 +233,7 @@ CREATE TABLE webhook_outbox.command (
   origin      text NOT NULL DEFAULT 'redelivery' CHECK (origin IN ('redelivery', 'replay')),
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   event_xid   xid8 NOT NULL DEFAULT '0',
+  endpoint_name text,
   CHECK (kind = 'cancel' OR endpoint_id IS NOT NULL)
 );
 CREATE INDEX command_event ON webhook_outbox.command (event_xid, event_id, command_id);
@@ -247,6 +248,7 @@ COMMENT ON COLUMN webhook_outbox.command.due_at IS 'send, retry: not before then
 COMMENT ON COLUMN webhook_outbox.command.origin IS 'send: redelivery or replay';
 COMMENT ON COLUMN webhook_outbox.command.created_at IS 'when it was asked';
 COMMENT ON COLUMN webhook_outbox.command.event_xid IS 'send, cancel: transaction of the event, which the dispatcher has to have read before';
+COMMENT ON COLUMN webhook_outbox.command.endpoint_name IS 'send: name of the endpoint, for the dead letter if it is deleted meanwhile';
 
 CREATE TABLE webhook_outbox.endpoint_change (
   change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

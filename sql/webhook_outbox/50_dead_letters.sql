@@ -92,8 +92,8 @@ BEGIN
         HINT = format('SELECT webhook_outbox.explain_event(%L) says what it waits for.', redeliver.event_id);
     END IF;
   END IF;
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, event_xid)
-    VALUES ('send', redeliver.event_id, v_endpoint_id, webhook_outbox.event_xid(redeliver.event_id));
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, event_xid, endpoint_name)
+    VALUES ('send', redeliver.event_id, v_endpoint_id, webhook_outbox.event_xid(redeliver.event_id), v_endpoint.name);
   PERFORM webhook_outbox.note_action('redeliver', v_endpoint_id, redeliver.endpoint, redeliver.event_id, 1);
   PERFORM webhook_outbox.request_wakeup('commands');
   PERFORM webhook_outbox.notice_paused(v_endpoint, 'the delivery waits');
@@ -148,11 +148,11 @@ BEGIN
   sent AS (
     DELETE FROM webhook_outbox.dead_letter l USING wanted w
     WHERE l.endpoint_id = w.endpoint_id AND l.event_id = w.event_id
-    RETURNING l.event_id, l.endpoint_id)
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at, event_xid)
+    RETURNING l.event_id, l.endpoint_id, l.endpoint_name)
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, due_at, event_xid, endpoint_name)
     SELECT 'send', s.event_id, s.endpoint_id,
            v_now + coalesce((row_number() OVER w - 1) / max_per_second, 0) * interval '1 second',
-           (SELECT e.xid FROM webhook_outbox.event e WHERE e.id = s.event_id ORDER BY e.xid DESC LIMIT 1)
+           (SELECT e.xid FROM webhook_outbox.event e WHERE e.id = s.event_id ORDER BY e.xid DESC LIMIT 1), s.endpoint_name
     FROM sent s WINDOW w AS (ORDER BY s.event_id, s.endpoint_id)
     ORDER BY s.event_id, s.endpoint_id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
@@ -347,9 +347,10 @@ BEGIN
   revived AS (
     DELETE FROM webhook_outbox.dead_letter l USING dead d
     WHERE l.event_id = d.event_id AND l.endpoint_id = v_endpoint.endpoint_id)
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, due_at, event_xid)
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, due_at, event_xid, endpoint_name)
     SELECT 'send', w.id, v_endpoint.endpoint_id, 'replay',
-           v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second', w.xid
+           v_now + coalesce((row_number() OVER o - 1) / max_per_second, 0) * interval '1 second', w.xid,
+           v_endpoint.name
     FROM wanted w WINDOW o AS (ORDER BY w.id) ORDER BY w.id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   PERFORM webhook_outbox.note_action('replay', v_endpoint.endpoint_id, v_endpoint.name, NULL, v_count);

@@ -27,8 +27,8 @@ BEGIN
   END IF;
 
   -- Of a dump's events that were not settled nothing is recorded. Their xid is 0: the dispatcher reads them no more.
-  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin)
-    SELECT DISTINCT 'send', e.id, p.endpoint_id, 'replay'
+  INSERT INTO webhook_outbox.command (kind, event_id, endpoint_id, origin, endpoint_name)
+    SELECT DISTINCT 'send', e.id, p.endpoint_id, 'replay', p.name
     FROM webhook_outbox.event e
     JOIN webhook_outbox.endpoint p
       ON CASE WHEN e.endpoint_id IS NOT NULL THEN p.endpoint_id = e.endpoint_id

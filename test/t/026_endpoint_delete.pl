@@ -160,4 +160,22 @@ is( sql_value($node, "SELECT (SELECT count(*) FROM webhook_outbox.dead_letter WH
 	(SELECT count(*) FROM webhook_outbox.delivery WHERE event_id = '$unwanted')"),
 	'0|0', 'and is neither a dead letter nor waits for anything');
 
+# ---- sent again by somebody who commits when the endpoint is gone, it is a dead letter of that name
+
+create_endpoint($node, $receiver, 'leaving', '/status/500/leaving',
+	event_types => "'{leaving}'", retry_schedule => "'{10ms}'");
+my $leaving = publish($node, 'leaving');
+my $letter = "SELECT string_agg(endpoint_name || ' ' || reason, ',')
+	FROM webhook_outbox.dead_letter WHERE event_id = '$leaving'";
+wait_for_sql($node, "SELECT ($letter) = 'leaving attempts_exhausted'", 'one is given up');
+my $operator = $node->background_psql('postgres');
+$operator->query_safe("BEGIN; SELECT webhook_outbox.redeliver('$leaving', 'leaving')");
+$node->safe_psql('postgres', q(DELETE FROM webhook_outbox.endpoint WHERE name = 'leaving'));
+wait_for_sql($node, 'SELECT count(*) = 0 FROM webhook_outbox.endpoint_change',
+	'its endpoint is deleted and forgotten while it is sent again');
+$operator->query_safe('COMMIT');
+$operator->quit;
+wait_for_sql($node, "SELECT ($letter) LIKE '% endpoint_deleted'", 'then it is given up again');
+is(sql_value($node, $letter), 'leaving endpoint_deleted', 'under the name of its endpoint');
+
 finish($node, $receiver);
