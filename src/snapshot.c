@@ -13,7 +13,6 @@
 #include "fmgr.h"
 #include "snapshot.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 
@@ -47,11 +46,13 @@ wo_snapshot_from_datum(Datum value, MemoryContext context)
 {
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	WoSnapshot *snapshot = palloc0(sizeof(WoSnapshot));
-	char	   *text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
-														   value));
+	char	   *text;
 
+	/* Whole: what a row has out of line goes when the row is updated. */
+	snapshot->value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
+											   snapshot->value));
 	parse(snapshot, text);
-	snapshot->value = datumCopy(value, false, -1);
 	snapshot->n_refs = 1;
 	pfree(text);
 	MemoryContextSwitchTo(caller);
