@@ -88,6 +88,22 @@ require_extension(void)
 	my_database->n_starts++;
 }
 
+static void
+obey_reload(WoDispatcher *d)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	wo_txn_forget_role();
+	wo_flight_resize(wo_max_in_flight);
+	d->must_check_claim = true; /* instance_id may be another */
+	wo_credentials_reopen(WO_REOPEN_ALL);	/* so may the key file */
+	d->wants |= WO_WANT_ENDPOINTS;
+	if (!wo_settings_want_database(database_name))
+		ShutdownRequestPending = true;
+}
+
 static bool
 try_to_recover(WoDispatcher *d)
 {
@@ -124,10 +140,12 @@ recover(WoDispatcher *d)
 	while (!try_to_recover(d))
 	{
 		wo_status_publish(d);
+		MemoryContextReset(CurrentMemoryContext);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 RECOVER_AGAIN_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
+		obey_reload(d);			/* which may be what it takes */
 		if (ShutdownRequestPending)
 			proc_exit(0);
 		d->now = GetCurrentTimestamp();
@@ -159,22 +177,6 @@ start(MemoryContext context)
 	d->reader = wo_reader_create(context);
 	recover(d);
 	return d;
-}
-
-static void
-obey_reload(WoDispatcher *d)
-{
-	if (!ConfigReloadPending)
-		return;
-	ConfigReloadPending = false;
-	ProcessConfigFile(PGC_SIGHUP);
-	wo_txn_forget_role();
-	wo_flight_resize(wo_max_in_flight);
-	d->must_check_claim = true; /* instance_id may be another */
-	wo_credentials_reopen(WO_REOPEN_ALL);	/* so may the key file */
-	d->wants |= WO_WANT_ENDPOINTS;
-	if (!wo_settings_want_database(database_name))
-		ShutdownRequestPending = true;
 }
 
 /*

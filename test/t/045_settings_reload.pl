@@ -35,4 +35,16 @@ wait_until(
 $node->safe_psql('postgres', sprintf $event, 1022);
 $receiver->wait_for('/delay/2', $n + 1, 'and takes what fits');
 
+# A dispatcher obeys one that cannot even start.
+$node->append_conf('postgresql.conf', "webhook_outbox.role = 'clerk'");
+$node->restart;
+wait_for_sql(
+	$node, q(SELECT state LIKE '%role "clerk" does not exist%'
+	FROM webhook_outbox.worker_status WHERE process = 'dispatcher'),
+	'a dispatcher starts that has no role');
+$node->append_conf('postgresql.conf', "webhook_outbox.role = ''");
+$node->reload;
+publish($node, 'order.created');
+$receiver->wait_for('/delay/2', $n + 2, 'with another role it delivers');
+
 finish($node, $receiver);
