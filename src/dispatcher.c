@@ -494,6 +494,7 @@ wo_dispatcher_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
 											  InvalidOid, 0);
+	WO_FAULT("before_join");
 	my_database = wo_status_join();
 	wo_txn_configure_session("webhook_outbox dispatcher");
 	require_extension();

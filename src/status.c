@@ -43,10 +43,15 @@ leave_registry(int code, Datum arg)
 	wo_registry_wake(pg_atomic_read_u32(&wo_registry->launcher));
 }
 
-/* Becomes the dispatcher of this database; exits if there is one. */
+/*
+ * Becomes the dispatcher of this database; exits if there is one, or if
+ * somebody needs the database to himself: he could not know whom to send away.
+ */
 WoDatabase *
 wo_status_join(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	my_database = wo_registry_find(MyDatabaseId, true);
 	if (my_database == NULL)
 		ereport(FATAL,
@@ -54,13 +59,13 @@ wo_status_join(void)
 				 errmsg("too many databases use webhook_outbox"),
 				 errhint("Raise webhook_outbox.max_databases and restart the server.")));
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	if (my_database->pid != 0)
+	if (my_database->pid != 0 || my_database->held_until > now)
 	{
 		LWLockRelease(wo_registry->lock);
 		proc_exit(0);
 	}
 	my_database->pid = MyProcPid;
-	my_database->started_at = GetCurrentTimestamp();
+	my_database->started_at = now;
 	my_database->n_delivered = my_database->n_failed = 0;
 	strlcpy(my_database->state, "starting", WO_STATE_LEN);
 	LWLockRelease(wo_registry->lock);

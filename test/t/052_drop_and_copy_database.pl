@@ -3,6 +3,7 @@
 # Plain SQL cannot show it: a process has to leave and to come back.
 use strict;
 use warnings FATAL => 'all';
+use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookOutbox;
 
@@ -99,6 +100,31 @@ wait_for_sql(
 	WHERE backend_type = 'webhook_outbox dispatcher'), 'no dispatcher is left');
 is( sql_value($node, 'SELECT string_agg(datname, \' \' ORDER BY datname) FROM pg_database'),
 	'postgres template0 template1', 'nor a database');
+
+# One that is only starting has its session, and is known to nobody yet.
+my $fault = $node->data_dir . '/webhook_outbox.fault';
+$node->safe_psql('postgres', 'CREATE DATABASE brief');
+append_to_file($fault, 'before_join:stop:1:once');
+$node->safe_psql('brief', 'CREATE EXTENSION webhook_outbox');
+wait_until(sub { !-e $fault }, 'a dispatcher starts');
+$pid = worker_pid($node, 'dispatcher', 0, 'brief');
+$log_start = -s $node->logfile;
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query_until(qr/dropping/, "\\echo dropping\nDROP DATABASE brief;\n");
+wait_for_sql(
+	$node, q(SELECT count(*) = 1 FROM pg_locks WHERE classid = 'pg_database'::regclass
+	AND mode = 'AccessExclusiveLock' AND granted), 'while its database is being dropped');
+kill CONT => $pid;
+wait_until(
+	sub {
+		return sql_value($node, q(SELECT count(*) = 0 FROM pg_database WHERE datname = 'brief')) eq 't'
+		  || n_logged($node, 'is being accessed by other users', $log_start) > 0;
+	},
+	'that comes to an end');
+is(sql_value($node, q(SELECT count(*) FROM pg_database WHERE datname = 'brief')),
+	'0', 'it is dropped');
+$session->quit;
+
 is($receiver->stats('/well')->{duplicates}, 0, 'nothing was sent twice');
 is($receiver->stats('/delay/100')->{duplicates}, 0, 'nor cut off');
 
