@@ -315,6 +315,8 @@ timeout_ms(WoDispatcher *d)
 		until = Min(until, wo_deletion_deadline(d));
 		if (wants_to_read(d) && wo_intake_has_room(d))
 			return 0;
+		if (d->wants & WO_WANT_COMMANDS)
+			return 0;			/* there are more than a round obeys */
 	}
 	/* Do not sleep while worker_status shows what is no more. */
 	if (!d->is_shown_idle)

@@ -52,4 +52,14 @@ is(scalar(grep { $_ > 1 } values %count), 0, 'none twice');
 is(scalar(keys %count), EVENTS - CANCELLED - 1, 'each that was not cancelled');
 is(scalar(grep { $count{$_} } $last, @read), 0, 'and no other');
 
+# So many that they take many rounds, none of which waits for the next poll.
+$node->append_conf('postgresql.conf', "webhook_outbox.poll_interval = '1min'");
+$node->reload;
+my @paused = map { "paused$_" } 1 .. 3;
+create_endpoint($node, $receiver, $_, '/paused', enabled => 'false') for @paused;
+is( sql_value($node, sprintf q(SELECT sum(webhook_outbox.replay(n, '-infinity')) FROM unnest('{%s}'::text[]) n),
+		join ',', @paused),
+	EVENTS * @paused, 'all events are to be sent to some that are paused');
+wait_for_sql($node, 'SELECT NOT EXISTS (SELECT FROM webhook_outbox.command)', 'those commands are carried out');
+
 finish($node, $receiver);
