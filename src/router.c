@@ -215,6 +215,7 @@ note_deletion(WoChange *change, uint64 row)
 	endpoint->patterns = wo_endpoint_rows_patterns(row, 5);
 	endpoint->tenant = wo_txn_utf8(row, 6);
 	MemoryContextSwitchTo(caller);
+	endpoint->n_delays = 0;		/* what it had goes with its old config */
 	endpoint->is_deleted = true;
 	endpoint->is_enabled = false;
 	endpoint->is_gone = false;

@@ -467,14 +467,6 @@ wo_senders_bury(int number)
 		((WoEndpoint *) lfirst(cell))->told_version[number] = 0;
 }
 
-/* Tells all senders to finish what they have and exit. */
-void
-wo_senders_stop(void)
-{
-	for (int i = 0; i < WO_MAX_SENDERS; i++)
-		order_stop(&senders[i]);
-}
-
 /* Is there none, and none to be had? */
 bool
 wo_senders_are_short(void)

@@ -24,7 +24,6 @@ extern void wo_senders_flush(void);
 extern bool wo_senders_receive(WoResult *result, int *sender);
 extern int	wo_senders_next_dead(void);
 extern void wo_senders_bury(int sender);
-extern void wo_senders_stop(void);
 extern bool wo_senders_are_short(void);
 extern int	wo_senders_n_live(void);
 extern bool wo_senders_take_changed(void);

@@ -113,13 +113,15 @@ wo_status_publish(WoDispatcher *d)
 {
 	static TimestampTz rate_at = 0;
 	static uint64 rate_base = 0;
+	const char *state;
 
 	if (d->now < d->next_publish_at && !wo_senders_take_changed())
 		return;
 	d->next_publish_at = d->now + PUBLISH_US;
 	d->is_shown_idle = is_idle(d);
+	state = state_name(d);		/* may fail: not while the lock is held */
 	LWLockAcquire(wo_registry->lock, LW_EXCLUSIVE);
-	wo_registry_clip(d->database->state, state_name(d), WO_STATE_LEN);
+	wo_registry_clip(d->database->state, state, WO_STATE_LEN);
 	d->database->n_delivered = d->n_delivered;
 	d->database->n_failed = d->n_failed;
 	d->database->n_in_flight = wo_flight_n_used();
