@@ -53,4 +53,17 @@ wait_for_sql(
 	$node, q(SELECT NOT enabled FROM webhook_outbox.endpoint
 	WHERE name = 'gone'), 'unlocked, it is disabled');
 
+# Nor does what is wrong with the rest of it, and came past the checks.
+my $pid = worker_pid($node, 'dispatcher');
+$node->safe_psql(
+	'postgres', q(BEGIN;
+	UPDATE webhook_outbox.endpoint SET enabled = true WHERE name = 'gone';
+	SET LOCAL session_replication_role = replica;
+	UPDATE webhook_outbox.endpoint SET max_in_flight = 2000 WHERE name = 'gone';
+	COMMIT));
+wait_for_sql(
+	$node, q(SELECT NOT enabled FROM webhook_outbox.endpoint
+	WHERE name = 'gone'), 'with a column out of range, it is disabled');
+is(worker_pid($node, 'dispatcher'), $pid, 'by the same dispatcher');
+
 finish($node, $receiver);
