@@ -12,7 +12,8 @@
  *
  * A savepoint that rolls back leaves the flags set; the price is a look that
  * finds nothing.  COMMIT PREPARED runs no callback of ours: the dispatcher's
- * poll finds those rows.
+ * poll finds those rows.  Where it created the extension there is none: the
+ * next commit that has something to tell has the launcher look.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +41,9 @@ at_transaction_end(XactEvent event, void *arg)
 	transaction_wants = 0;
 	if (event != XACT_EVENT_COMMIT)
 		return;
+	/* Of COMMIT PREPARED nobody was told: so it is there after all. */
+	if (my_database->presence == WO_PRESENCE_ABSENT)
+		wants |= WO_WANT_EXTENSION;
 	before = pg_atomic_fetch_or_u32(&my_database->wants, wants);
 	if (wants & WO_WANT_EXTENSION)
 		wo_registry_wake(pg_atomic_read_u32(&wo_registry->launcher));

@@ -7,7 +7,7 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $node = start_node(conf => 'max_prepared_transactions = 5');
+my $node = start_node(conf => "max_prepared_transactions = 5\nautovacuum = off\n");
 create_endpoint($node, $receiver, 'well', '/well');
 my $prepare = q(BEGIN;
 	INSERT INTO webhook_outbox.event (type, payload)
@@ -48,5 +48,18 @@ explains(
 	qr/Its transaction rolled back, so nobody is told\./,
 	'explain_event says so when no transaction can hold it');
 is($receiver->stats('/well')->{duplicates}, 0, 'nothing arrived twice');
+
+# Nor is anybody told when it creates the extension, where there was none.
+$node->safe_psql('postgres', 'CREATE DATABASE shop');
+$node->restart;
+wait_for_sql(
+	$node, q(SELECT xact_commit > 0 FROM pg_stat_database
+	WHERE datname = 'shop'), 'the launcher has looked at another database');
+$node->safe_psql('shop',
+	q(BEGIN; CREATE EXTENSION webhook_outbox; PREPARE TRANSACTION 'three'));
+$node->safe_psql('shop', q(COMMIT PREPARED 'three'));
+create_endpoint($node, $receiver, 'other', '/other', dbname => 'shop');
+publish($node, 'order.created', '{}', 'shop');
+$receiver->wait_for('/other', 1, 'what is published there is delivered');
 
 finish($node, $receiver);
