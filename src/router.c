@@ -234,15 +234,22 @@ read_former(uint64 row)
 {
 	bool		isnull;
 	Datum		until = wo_txn_value(row, 8, &isnull);
+	List	   *patterns = wo_endpoint_rows_patterns(row, 5);
+	char	   *tenant = wo_txn_utf8(row, 6);
+	ListCell   *cell;
 	WoFormer   *former;
 	MemoryContext caller;
 
 	if (isnull)
 		return NULL;
+	/* Copies: to read a row leaves more behind than its values. */
 	caller = MemoryContextSwitchTo(router_context);
 	former = palloc0(sizeof(WoFormer));
-	former->patterns = wo_endpoint_rows_patterns(row, 5);
-	former->tenant = wo_txn_utf8(row, 6);
+	foreach(cell, patterns)
+	{
+		former->patterns = lappend(former->patterns, pstrdup(lfirst(cell)));
+	}
+	former->tenant = tenant ? pstrdup(tenant) : NULL;
 	former->change_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
 	former->xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
 	former->until = wo_snapshot_from_datum(until, router_context);

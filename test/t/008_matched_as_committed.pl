@@ -3,6 +3,7 @@
 # Plain SQL cannot show it: the dispatcher has to look after the fact.
 use strict;
 use warnings FATAL => 'all';
+use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookOutbox;
 
@@ -99,5 +100,29 @@ all_delivered($node, 'and recorded');
 is(types_at('/hold'), 'a b', 'though one of them is asked for no more');
 is(types_at('/ok/new'), 'b', 'and nothing from before goes to the new endpoint');
 wait_for_sql($node, $forgotten, 'no change is left to be dealt with');
+
+# What is remembered of a change goes when that is dealt with.
+sub kept_by_changes
+{
+	my $from = -s $node->logfile;
+	my ($kept) = (0);
+
+	$node->safe_psql('postgres', join ';', map {
+		"UPDATE webhook_outbox.endpoint SET event_types = ARRAY(SELECT format('t%s.$_', n) "
+		  . "FROM generate_series(1, 1000) n) WHERE name = 'new'"
+	} 1 .. 50);
+	wait_for_sql($node, $forgotten, 'fifty changes are dealt with');
+	$node->safe_psql('postgres', sprintf 'SELECT pg_log_backend_memory_contexts(%d)',
+		worker_pid($node, 'dispatcher'));
+	wait_until(
+		sub {
+			($kept) = slurp_file($node->logfile, $from) =~ /webhook_outbox endpoints: .* (\d+) used\n/;
+			return $kept;
+		},
+		'the dispatcher says what memory it has');
+	return $kept;
+}
+my $kept = kept_by_changes();
+cmp_ok(kept_by_changes() - $kept, '<', 100_000, 'fifty more leave nothing behind');
 
 finish($node, $receiver);
