@@ -13,7 +13,7 @@ create_endpoint($node, $receiver, $_, "/$_", body_format => "'$_'")
   for @formats;
 my $id = sql_value($node,
 	q(SELECT webhook_outbox.publish('order.created', '{"order_id": 42}',
-	tenant => 'acme', source => 'shop/1 "x"')));
+	tenant => 'a\\c "me"', source => 'shop/1 "x"%2F')));
 my $created_at = sql_value($node,
 	q(SET timezone = 'UTC'; SELECT to_char(created_at,
 	'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM webhook_outbox.event));
@@ -45,8 +45,8 @@ is_deeply(
 	$ce,
 	{   specversion => '1.0',
 		id => $id,
-		source => 'shop/1%20%22x%22',    # a URI
-		tenant => 'acme',
+		source => 'shop/1%20%22x%22%2F',    # a URI
+		tenant => 'a\\c "me"',
 		datacontenttype => 'application/json',
 		type => 'order.created',
 		time => $created_at,
@@ -62,7 +62,7 @@ is($request{cloudevents_binary}{body}, '{"order_id": 42}',
 is_deeply(
 	[ @$h{qw(ce-specversion ce-id ce-source ce-tenant ce-type ce-time content-type)} ],
 	# in headers the specification wants % escaped
-	[ '1.0', $id, 'shop/1%2520%2522x%2522', 'acme', 'order.created', $created_at,
+	[ '1.0', $id, 'shop/1%2520%2522x%2522%252F', 'a\\c%20%22me%22', 'order.created', $created_at,
 		'application/json' ],
 	'and the attributes are headers');
 
