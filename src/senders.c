@@ -310,7 +310,8 @@ can_take(const Sender *sender)
 int
 wo_senders_pick(const WoEndpoint *endpoint)
 {
-	int			home = (int) (endpoint->endpoint_id % n_senders);
+	/* unsigned: who disables triggers can store a number below 0 */
+	int			home = (int) ((uint64) endpoint->endpoint_id % n_senders);
 	int			best = -1;
 
 	for (int i = 0; i < n_senders; i++)

@@ -173,6 +173,12 @@ BEGIN
       HINT = CASE WHEN v_null IN ('name', 'url') THEN 'Every endpoint has a name and a url.'
                   ELSE 'Leave it out to get its default.' END;
   END IF;
+  -- Only OVERRIDING SYSTEM VALUE and options of the identity give one like this. In commands 0 means: all endpoints.
+  IF v_is_insert AND NEW.endpoint_id < 1 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('endpoint_id %s is out of range', NEW.endpoint_id),
+      HINT = 'It is at least 1. Leave it out to get the next number.';
+  END IF;
   IF NOT v_is_insert AND NEW.endpoint_id <> OLD.endpoint_id THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
       MESSAGE = format('endpoint_id of endpoint "%s" cannot be changed', OLD.name),

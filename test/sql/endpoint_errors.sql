@@ -69,6 +69,10 @@ SELECT webhook_outbox.create_endpoint('other', 'https://example.com/', tier => 7
 SELECT webhook_outbox.create_endpoint('other', NULL);
 UPDATE webhook_outbox.endpoint SET url = 'nowhere';
 UPDATE webhook_outbox.endpoint SET endpoint_id = DEFAULT;
+INSERT INTO webhook_outbox.endpoint (endpoint_id, name, url) OVERRIDING SYSTEM VALUE
+  VALUES (0, 'other', 'https://example.com/');
+INSERT INTO webhook_outbox.endpoint (endpoint_id, name, url) OVERRIDING SYSTEM VALUE
+  VALUES (-1, 'other', 'https://example.com/');
 TRUNCATE webhook_outbox.endpoint CASCADE;
 SELECT webhook_outbox.set_headers('billing', NULL);
 SELECT webhook_outbox.set_headers('billing', '["X-A"]');
