@@ -39,7 +39,7 @@ wo_former_add(WoFormer *former, WoEndpoint *endpoint)
 	if (former->patterns != NIL)
 		dlist_push_tail(&asking, &former->asking_node);
 	former->endpoint = endpoint;
-	newest_xmax = Max(newest_xmax, former->until->xmax);
+	newest_xmax = Max(newest_xmax, former->xmax);
 	n_formers++;
 }
 
@@ -70,27 +70,30 @@ void
 wo_former_free(WoFormer *former)
 {
 	unlink_former(former);
-	wo_snapshot_unref(former->until);
+	if (former->until)
+		wo_snapshot_unref(former->until);
 	if (former->tenant)
 		pfree(former->tenant);
 	list_free_deep(former->patterns);
 	pfree(former);
 }
 
-/* Was an event of this transaction committed before the change? */
+/* Was an event of this transaction, perhaps, committed before the change? */
 static bool
-is_older(const WoFormer *former, uint64 xid)
+may_be_older(const WoFormer *former, uint64 xid)
 {
 	/* a transaction's own snapshot may show what it writes itself */
-	return xid != former->xid && wo_snapshot_shows(former->until, xid);
+	if (xid == former->xid || xid >= former->xmax)
+		return false;
+	return former->until == NULL || wo_snapshot_shows(former->until, xid);
 }
 
 /*
- * Returns the first change of an endpoint after such an event, which tells
- * what it asked for then; NULL: what it asks for now.
+ * Did an endpoint ask for an event when that was committed?  Its first change
+ * after that tells; where nobody knows whether it was after, either counts.
  */
-static const WoFormer *
-first_after(const WoEndpoint *endpoint, uint64 xid)
+static bool
+asked(const WoEndpoint *endpoint, const WoEvent *event, uint64 xid)
 {
 	dlist_iter	iter;
 
@@ -99,16 +102,14 @@ first_after(const WoEndpoint *endpoint, uint64 xid)
 		const WoFormer *former = dlist_container(WoFormer, endpoint_node,
 												 iter.cur);
 
-		if (is_older(former, xid))
-			return former;
+		if (!may_be_older(former, xid))
+			continue;
+		if (wo_endpoint_asks(former->patterns, former->tenant, event))
+			return true;
+		if (former->until != NULL)
+			return false;
 	}
-	return NULL;
-}
-
-static bool
-asked(const WoFormer *former, const WoEvent *event)
-{
-	return wo_endpoint_asks(former->patterns, former->tenant, event);
+	return wo_endpoint_asks(endpoint->patterns, endpoint->tenant, event);
 }
 
 /*
@@ -129,24 +130,20 @@ wo_former_match(List *matches, const WoEvent *event, uint64 xid)
 	{
 		WoEndpoint *endpoint = dlist_container(WoFormer, asking_node,
 											   iter.cur)->endpoint;
-		const WoFormer *former;
 
 		if (endpoint->judged_in == n_matched)
 			continue;
-		former = first_after(endpoint, xid);
-		if (former == NULL)
-			continue;
 		endpoint->judged_in = n_matched;
-		if (asked(former, event))
+		if (asked(endpoint, event, xid))
 			result = lappend(result, endpoint);
 	}
 	foreach(cell, matches)
 	{
 		WoEndpoint *endpoint = lfirst(cell);
-		const WoFormer *former = first_after(endpoint, xid);
 
 		if (endpoint->judged_in != n_matched &&
-			(former == NULL || asked(former, event)))
+			(dlist_is_empty(&endpoint->formers) ||
+			 asked(endpoint, event, xid)))
 			result = lappend(result, endpoint);
 	}
 	return result;

@@ -21,7 +21,9 @@ typedef struct WoFormer
 	dlist_node	asking_node;	/* in former.c's, if patterns are not NIL */
 	int64		change_id;		/* of the row of endpoint_change */
 	uint64		xid;			/* of the transaction that changed it */
-	WoSnapshot *until;			/* shows what was committed before that */
+	WoSnapshot *until;			/* shows what was committed before that; NULL:
+								 * nobody knows, but nothing from xmax on */
+	uint64		xmax;
 	char	   *tenant;			/* NULL: events of every tenant */
 	List	   *patterns;		/* of char *; NIL: it was not there */
 } WoFormer;

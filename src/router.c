@@ -233,13 +233,14 @@ static WoFormer *
 read_former(uint64 row)
 {
 	bool		isnull;
-	Datum		until = wo_txn_value(row, 8, &isnull);
 	List	   *patterns = wo_endpoint_rows_patterns(row, 5);
 	char	   *tenant = wo_txn_utf8(row, 6);
+	Datum		until;
 	ListCell   *cell;
 	WoFormer   *former;
 	MemoryContext caller;
 
+	(void) wo_txn_value(row, 5, &isnull);
 	if (isnull)
 		return NULL;
 	/* Copies: to read a row leaves more behind than its values. */
@@ -252,7 +253,11 @@ read_former(uint64 row)
 	former->tenant = tenant ? pstrdup(tenant) : NULL;
 	former->change_id = DatumGetInt64(wo_txn_value(row, 1, &isnull));
 	former->xid = DatumGetUInt64(wo_txn_value(row, 7, &isnull));
-	former->until = wo_snapshot_from_datum(until, router_context);
+	until = wo_txn_value(row, 8, &isnull);
+	if (!isnull)
+		former->until = wo_snapshot_from_datum(until, router_context);
+	former->xmax = former->until ? former->until->xmax :
+		U64FromFullTransactionId(ReadNextFullTransactionId());
 	MemoryContextSwitchTo(caller);
 	return former;
 }

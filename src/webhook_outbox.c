@@ -49,7 +49,7 @@ PG_MODULE_MAGIC;
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_request_wakeup);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_deletion_xid);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_latest_snapshot);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_commit_snapshot);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_process_kind);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_recovered_timeline);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(wo_sql_require_workers);
@@ -81,14 +81,28 @@ _PG_init(void)
 }
 
 /*
- * SQL: latest_snapshot() returns pg_snapshot.  What is committed now, also for
- * a transaction that does not see it.
+ * Does the transaction commit as soon as its deferred triggers have run?  Not
+ * if it is prepared, or a statement of it runs still (after SET CONSTRAINTS
+ * ALL IMMEDIATE).
+ */
+static bool
+is_committing(void)
+{
+	return ActivePortal == NULL && !wo_hook_is_preparing();
+}
+
+/*
+ * SQL: commit_snapshot() returns pg_snapshot.  For a transaction that is about
+ * to commit: what is committed then, also if it does not see it.  NULL when it
+ * is not known when the transaction commits.
  */
 Datum
-wo_sql_latest_snapshot(PG_FUNCTION_ARGS)
+wo_sql_commit_snapshot(PG_FUNCTION_ARGS)
 {
 	Datum		result;
 
+	if (!is_committing())
+		PG_RETURN_NULL();
 	PushActiveSnapshot(GetLatestSnapshot());
 	result = OidFunctionCall0(F_PG_CURRENT_SNAPSHOT);
 	PopActiveSnapshot();
@@ -99,15 +113,13 @@ wo_sql_latest_snapshot(PG_FUNCTION_ARGS)
  * SQL: deletion_xid() returns xid8.  For a transaction that deletes an
  * endpoint and is about to commit: events of lower xids were owed to it.  That
  * is the next one to be assigned.  When it is not known when the transaction
- * commits, for it is prepared, or a statement of it runs still (after SET
- * CONSTRAINTS ALL IMMEDIATE), it is the highest that there can be: see
- * note_deletion().
+ * commits, it is the highest that there can be: see note_deletion().
  */
 Datum
 wo_sql_deletion_xid(PG_FUNCTION_ARGS)
 {
 	(void) GetTopTransactionId();	/* so that ours is below it */
-	if (ActivePortal != NULL || wo_hook_is_preparing())
+	if (!is_committing())
 		PG_RETURN_FULLTRANSACTIONID(FullTransactionIdFromU64(PG_UINT64_MAX));
 	PG_RETURN_FULLTRANSACTIONID(ReadNextFullTransactionId());
 }

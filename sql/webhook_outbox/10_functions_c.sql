@@ -17,10 +17,10 @@ CREATE FUNCTION webhook_outbox.current_slot() RETURNS smallint
   AS 'MODULE_PATHNAME', 'wo_sql_current_slot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION webhook_outbox.current_slot() IS 'leaf of the event ring that is written now';
 
-CREATE FUNCTION webhook_outbox.latest_snapshot() RETURNS pg_snapshot
-  AS 'MODULE_PATHNAME', 'wo_sql_latest_snapshot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION webhook_outbox.latest_snapshot() IS
-  'what is committed now, whatever the isolation level of the transaction';
+CREATE FUNCTION webhook_outbox.commit_snapshot() RETURNS pg_snapshot
+  AS 'MODULE_PATHNAME', 'wo_sql_commit_snapshot' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION webhook_outbox.commit_snapshot() IS
+  'what is committed when this transaction, about to commit, does so, whatever its isolation level; NULL: not known yet';
 
 CREATE FUNCTION webhook_outbox.deletion_xid() RETURNS xid8
   AS 'MODULE_PATHNAME', 'wo_sql_deletion_xid' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -272,7 +272,7 @@ COMMENT ON COLUMN webhook_outbox.endpoint_change.is_deleted IS 'true: it was del
 COMMENT ON COLUMN webhook_outbox.endpoint_change.event_types IS 'what it had asked for, {} before it was made; NULL: that has not changed';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.tenant IS 'the tenant that it had';
 COMMENT ON COLUMN webhook_outbox.endpoint_change.xid IS 'who changed it; deleted: events of lower xids were owed to it (the highest: those that were read until it was seen)';
-COMMENT ON COLUMN webhook_outbox.endpoint_change.until IS 'asks for something else: the events that this shows were committed before';
+COMMENT ON COLUMN webhook_outbox.endpoint_change.until IS 'asks for something else: the events that this shows were committed before; NULL: nobody knows which';
 
 -- Looked up by its bytes: where a new version of the operating system sorts texts otherwise, an index in that order has
 -- rows that are not found any more, until it is made anew, and what they stand for would be sent twice.

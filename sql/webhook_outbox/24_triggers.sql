@@ -269,7 +269,7 @@ BEGIN
   ELSE
     INSERT INTO webhook_outbox.endpoint_change (endpoint_id, name, is_deleted, event_types, tenant, until)
       VALUES (NEW.endpoint_id, NEW.name, false, coalesce(OLD.event_types, '{}'), OLD.tenant,
-              webhook_outbox.latest_snapshot());
+              webhook_outbox.commit_snapshot());
   END IF;
   PERFORM webhook_outbox.request_wakeup('endpoints');
   RETURN NULL;

@@ -8,7 +8,7 @@ use Test::More;
 use WebhookOutbox;
 
 my $receiver = start_receiver();
-my $node = start_node(conf => 'webhook_outbox.enabled = off');
+my $node = start_node(conf => "webhook_outbox.enabled = off\nmax_prepared_transactions = 2\n");
 
 # Which types a path got, each once, in no order.
 sub types_at
@@ -70,16 +70,29 @@ $open->query_safe(q(INSERT INTO webhook_outbox.event (type, payload) VALUES ('e'
 change('narrowed', "event_types = '{e}'");
 create_endpoint($node, $receiver, 'last', '/ok/last');
 $open->query_safe('COMMIT');
+# a change that is prepared when events commit; another one that has checked its constraints
+create_endpoint($node, $receiver, $_, "/ok/$_", event_types => "'{h}'") for qw(prepared immediate);
+$node->safe_psql('postgres', q(BEGIN;
+	UPDATE webhook_outbox.endpoint SET event_types = '{i}' WHERE name = 'prepared';
+	PREPARE TRANSACTION 'change'));
+$open->query_safe('BEGIN');
+$open->query_safe('SET CONSTRAINTS ALL IMMEDIATE');
+$open->query_safe(q(UPDATE webhook_outbox.endpoint SET event_types = '{i}' WHERE name = 'immediate'));
+publish($node, 'h');
+$open->query_safe('COMMIT');
+$node->safe_psql('postgres', q(COMMIT PREPARED 'change'));
+publish($node, 'i');
 switch_delivery($node, 'on');
-$receiver->wait_for('/ok/witness', 9, 'the endpoint that asked for all gets all');
+$receiver->wait_for('/ok/witness', 11, 'the endpoint that asked for all gets all');
 all_delivered($node, 'all is recorded');
 is(types_at('/ok/narrowed'), 'a c d e', 'what an endpoint had asked for is owed to it');
 is($receiver->stats('/ok/narrowed')->{requests}, 6, 'each event once');
-is(types_at('/ok/widened'), 'a b c d e f g', 'one that asks for more gets what comes from then on');
+is(types_at('/ok/widened'), 'a b c d e f g h i', 'one that asks for more gets what comes from then on');
 is(types_at('/ok/moved'), 'a', 'so it is with the tenant');
-is(types_at('/ok/later'), 'b c d e f g', 'one that is made later gets none from before');
-is(types_at('/ok/open'), 'e', 'whose making is open does neither');
-is(types_at('/ok/last'), 'e', 'one that was there when an event was committed gets it');
+is(types_at('/ok/later'), 'b c d e f g h i', 'one that is made later gets none from before');
+is(types_at('/ok/open'), 'e h i', 'whose making is open does neither');
+is(types_at('/ok/last'), 'e h i', 'one that was there when an event was committed gets it');
+is(types_at("/ok/$_"), 'h i', "one whose change was $_ asks for both") for qw(prepared immediate);
 wait_for_sql($node, $forgotten, 'no change is left to be dealt with');
 
 # A crash: what was read is read again.
