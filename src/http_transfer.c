@@ -209,7 +209,7 @@ is_status_line(const char *line, size_t len, int *status)
 }
 
 /*
- * Sees each line of the head.  libcurl takes a head that was cut off for a
+ * Sees each line of the head, and trailers.  libcurl takes a head that was cut off for a
  * whole one when the status line is there; hence has_head.  It keeps a copy
  * of each line, hence the limits.
  */
@@ -226,6 +226,9 @@ on_head(char *line, size_t size, size_t n, void *arg)
 	if (transfer->n_head > WO_HTTP_MAX_HEAD ||
 		transfer->n_lines > WO_HTTP_MAX_LINES)
 		return 0;
+	/* a trailer, behind the body: what it says comes too late */
+	if (transfer->has_head && transfer->status >= 200)
+		return len;
 	if (len > 5 && pg_strncasecmp(line, "HTTP/", 5) == 0)
 	{
 		/* what the head of an interim answer (1xx) asked for is void */

@@ -35,6 +35,9 @@ my %expect = (
 	'/chunk/extension' => [ 'protocol_error', 200,
 		'answer takes more than 512 kB with all that frames it' ],
 	'/chunk/trailers' => [ 'protocol_error', 200, $long ],
+	'/chunk/trailer-retry-after' => [ 'http_error', 503, 'HTTP 503' ],
+	'/chunk/trailer-status-line' => [ 'delivered', 200, '' ],
+	'/chunk/trailer-coding' => [ 'delivered', 200, '' ],
 	'/head/100000-lines' => [ 'protocol_error', 200, $long ],
 	'/head/100-kb' => [ 'protocol_error', 200, 'head of the answer is longer than 64 kB' ],
 	'/head/1-mb-line' =>
@@ -108,6 +111,6 @@ expect_attempts($node, %expect);
 is( sql_value(
 		$node, q(SELECT count(*) FROM webhook_outbox.attempt
 		WHERE next_attempt_at > started_at + '2 hours')),
-	'0', 'an interim answer puts off no retry');
+	'0', 'neither an interim answer nor a trailer puts off a retry');
 
 finish($node, $receiver);

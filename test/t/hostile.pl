@@ -153,6 +153,19 @@ my %answer = (
 		out($_[0], $OK . "Transfer-Encoding: chunked\r\n\r\n0\r\n");
 		forever($_[0], sub { out($_[0], "X-More: x\r\n" x 1000) });
 	},
+	# trailers that look like what only a head may say
+	'/chunk/trailer-retry-after' => sub {
+		out($_[0], "HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n"
+			  . "2\r\nno\r\n0\r\nRetry-After: 86400\r\n\r\n");
+	},
+	'/chunk/trailer-status-line' => sub {
+		out($_[0], $OK . "Transfer-Encoding: chunked\r\n\r\n"
+			  . "4\r\nfine\r\n0\r\nHTTP/1.1 500: No\r\nHTTP/x: 1\r\n\r\n");
+	},
+	'/chunk/trailer-coding' => sub {
+		out($_[0], $OK . "Transfer-Encoding: chunked\r\n\r\n"
+			  . "4\r\nfine\r\n0\r\nTransfer-Encoding: gzip\r\n\r\n");
+	},
 	'/head/100000-lines' => sub {
 		out($_[0], $OK . ("X-More: x\r\n" x 100_000) . body('fine'));
 	},
