@@ -236,8 +236,11 @@ look_after(Oid database_id, TimestampTz now)
 	}
 	if (!has_ended(charge, database, now))
 		return DT_NOEND;
+	/* an earlier launcher's: at its end it may say yet that none is there */
+	if (database->pid != 0)
+		return DT_NOEND;
 	notice_extension(database);
-	if (database->presence == WO_PRESENCE_ABSENT || database->pid != 0)
+	if (database->presence == WO_PRESENCE_ABSENT)
 		return DT_NOEND;
 	if (now < database->held_until)
 		return database->held_until;
