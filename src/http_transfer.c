@@ -209,9 +209,9 @@ is_status_line(const char *line, size_t len, int *status)
 }
 
 /*
- * Sees each line of the head, and trailers.  libcurl takes a head that was cut off for a
- * whole one when the status line is there; hence has_head.  It keeps a copy
- * of each line, hence the limits.
+ * Sees each line of the head, and trailers.  libcurl takes a head that was cut
+ * off for a whole one when the status line is there; hence has_head.  It keeps
+ * a copy of each line, hence the limits.
  */
 static size_t
 on_head(char *line, size_t size, size_t n, void *arg)
