@@ -401,10 +401,12 @@ CREATE VIEW webhook_outbox.alert AS
            NULL, now()
     FROM live l
     LEFT JOIN webhook_outbox.alert_signal d ON d.signal = (l.rule).signal) x
+  -- what is wrong with the server is why endpoints fail
   ORDER BY array_position('{firing,pending}'::text[], x.state), array_position('{critical,warning,info}'::text[], x.severity),
-           x.since, x.rule, x.subject;
+           x.scope = 'system' DESC, x.since, x.rule, x.subject;
 COMMENT ON VIEW webhook_outbox.alert IS
-  'what is not fine, worst first: as of the last evaluation, and what can be seen of the server at this moment';
+  'what is not fine, worst first (of a severity first what is wrong with the server, then what has been so for longest): as of '
+  'the last evaluation, and what can be seen of the server at this moment';
 COMMENT ON COLUMN webhook_outbox.alert.state IS 'firing; pending (the condition holds, but not for long enough); insufficient data (it holds, but on too few samples to say so)';
 COMMENT ON COLUMN webhook_outbox.alert.severity IS 'critical, warning or info';
 COMMENT ON COLUMN webhook_outbox.alert.rule IS 'name of the rule, see alert_rule';

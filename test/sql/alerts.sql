@@ -234,6 +234,15 @@ SELECT state, value, message FROM webhook_outbox.alert WHERE rule = 'maintenance
 SELECT webhook_outbox.evaluate_alerts(now());
 SELECT state, rule, evaluated_at = now() AS is_now FROM webhook_outbox.alert WHERE rule = 'dispatcher_missing';
 
+-- Of a severity what is wrong with the server comes first, however long something has been wrong with an endpoint.
+SAVEPOINT before;
+INSERT INTO webhook_outbox.alert_state (rule, subject_key, state, scope, subject, severity, since, samples, message, evaluated_at)
+  SELECT v.rule, 'crm', 'firing', 'endpoint', 'crm', v.severity, now() - interval '2 days', 10, '', now()
+  FROM (VALUES ('budget_burn_fast', 'critical'), ('dead_letters', 'warning')) v (rule, severity);
+UPDATE webhook_outbox.alert_state SET state = 'firing' WHERE rule = 'dispatcher_missing';
+SELECT severity, scope, rule FROM webhook_outbox.alert WHERE state = 'firing';
+ROLLBACK TO before;
+
 -- Retention.
 INSERT INTO webhook_outbox.alert_history (at, rule, state, severity, scope, subject, subject_key, since, samples, message)
   SELECT now() - interval '500 days', 'old', 'firing', 'info', 'overall', '', '', now(), 0, '';
