@@ -101,6 +101,14 @@ BEGIN
   IF p_tenant IS NOT NULL THEN
     INSERT INTO webhook_outbox.publisher_tenant (role, tenant) VALUES (p_role, p_tenant) ON CONFLICT DO NOTHING;
   END IF;
+  IF p_tenant IS NOT NULL AND has_column_privilege(p_role, 'webhook_outbox.event', 'type', 'INSERT')
+     AND NOT EXISTS (
+       SELECT FROM pg_attribute a, aclexplode(a.attacl) x
+       WHERE a.attrelid = 'webhook_outbox.publisher_tenant'::regclass AND a.attname = 'role'
+         AND pg_has_role(p_role, x.grantee, 'USAGE')) THEN
+    RAISE NOTICE USING MESSAGE = format('role "%s" had no limit, and may publish for tenant "%s" alone now', p_role, p_tenant),
+      HINT = format('SELECT webhook_outbox.grant_publisher(%L); lets it publish for all again.', p_role);
+  END IF;
   IF v_is_limited <> (p_tenant IS NOT NULL) THEN
     PERFORM webhook_outbox.change_privilege(p_role, NOT v_is_limited, 'table', 'webhook_outbox.publisher_tenant', 'REFERENCES',
                                             '{role}');
@@ -127,8 +135,8 @@ END
 $$;
 COMMENT ON FUNCTION webhook_outbox.grant_publisher(name, text) IS
   'lets a role publish events (see publisher_privilege), and nothing else: grant_publisher(''app''). With a tenant for that one '
-  'only, and roles that inherit from it too; again with another tenant: for both; again without: for all. Call it again after '
-  'an update of the extension';
+  'only, and roles that inherit from it too; again with another tenant: for both; again without: for all. A '
+  'role that could publish for all loses that by a tenant, which a NOTICE says. Call it again after an update of the extension';
 
 CREATE FUNCTION webhook_outbox.revoke_publisher(role name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -90,6 +90,18 @@ SELECT webhook_outbox.publish('a.b', '1', tenant => 'gamma');
 RESET ROLE;
 SELECT webhook_outbox.publish('a.b', '1', tenant => 'gamma') IS NOT NULL AS published;
 
+-- With a tenant, whoever had no limit has one, and that is told; not to whom is new, or has one already, be it by inheritance.
+CREATE ROLE regress_wo_heir IN ROLE regress_wo_app;
+SET client_min_messages = notice;
+BEGIN;
+SELECT webhook_outbox.grant_publisher('regress_wo_heir', tenant => 'acme');
+SELECT webhook_outbox.grant_publisher('regress_wo_app', tenant => 'a"b');
+SELECT webhook_outbox.grant_publisher('regress_wo_app', tenant => 'beta'), webhook_outbox.grant_publisher('regress_wo_deputy', tenant => 'beta');
+SELECT webhook_outbox.revoke_publisher('regress_wo_app'), webhook_outbox.grant_publisher('regress_wo_app', tenant => 'acme');
+ROLLBACK;
+SET client_min_messages = warning;
+DROP ROLE regress_wo_heir;
+
 -- A change holds at once, in a transaction too, and is gone with a rollback.
 BEGIN;
 SELECT webhook_outbox.grant_publisher('regress_wo_acme', 'gamma');
