@@ -98,7 +98,7 @@ note_connection(CURL *easy, int fd)
 	WoHttpTransfer *transfer;
 
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
-	if (transfer->fd == fd || wo_http_share_is_possible(transfer))
+	if (transfer->fd == fd || wo_http_share_is_shared(transfer))
 		return;
 	transfer->fd = fd;
 	transfer->n_looks = 0;

@@ -178,6 +178,7 @@ extern bool wo_http_poll_is_flood(WoHttpTransfer *transfer);
 
 /* http_share.c */
 extern bool wo_http_share_is_possible(const WoHttpTransfer *transfer);
+extern bool wo_http_share_is_shared(const WoHttpTransfer *transfer);
 extern int64 wo_http_share_number(CURL *easy);
 extern void wo_http_share_note_use(WoHttpTransfer *transfer);
 extern void wo_http_share_choose(WoHttpTransfer *transfer);

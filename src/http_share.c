@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 
 #include "http_private.h"
@@ -52,6 +53,29 @@ bool
 wo_http_share_is_possible(const WoHttpTransfer *transfer)
 {
 	return transfer->target->is_http2 && transfer->http->has_http2;
+}
+
+/*
+ * Does it?  What is offered a receiver need not speak: it says so in the TLS
+ * handshake, before which nobody shares the connection.
+ */
+bool
+wo_http_share_is_shared(const WoHttpTransfer *transfer)
+{
+	struct curl_tlssessioninfo *tls = NULL;
+	const unsigned char *protocol = NULL;
+	unsigned int len = 0;
+
+	if (!wo_http_share_is_possible(transfer))
+		return false;
+	/* another TLS library is not asked */
+	if (!transfer->http->has_openssl)
+		return true;
+	if (curl_easy_getinfo(transfer->easy, CURLINFO_TLS_SSL_PTR,
+						  &tls) != CURLE_OK || tls->internals == NULL)
+		return false;
+	SSL_get0_alpn_selected(tls->internals, &protocol, &len);
+	return len == 2 && memcmp(protocol, "h2", 2) == 0;
 }
 
 /* Is the connection that was given up last still used? */
@@ -126,8 +150,11 @@ wo_http_share_note_use(WoHttpTransfer *transfer)
 	 * Should a receiver over HTTP/1.1 close its connection instead of giving
 	 * an answer, then the next one has not been used before, so that there is
 	 * none after it.  Of all that are kept it would get a request five times.
+	 * Over HTTP/2 what comes on a connection may be for others.
 	 */
-	if (!wo_http_share_is_possible(transfer) && !transfer->set_fresh)
+	if (wo_http_share_is_shared(transfer))
+		transfer->fd = -1;
+	else if (!transfer->set_fresh)
 	{
 		curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
 		transfer->set_fresh = true;

@@ -129,7 +129,10 @@ my %misdeed = (
 	hang => [ '/ok', 'timeout', qr/TLS handshake was not complete after 3\.\d s/,
 		'hang', '3 s' ],
 	streams_0 => [ '/ok', 'timeout|protocol_error', qr/$late|$refused/,
-		'streams=0', '3 s' ]);
+		'streams=0', '3 s' ],
+	# a receiver that speaks HTTP/1.1
+	extension => [ '/extension', 'protocol_error',
+		'answer takes more than 512 kB with all that frames it', 'old' ]);
 my %flood = (
 	pings => [ '/pings/1', 'timeout|protocol_error', qr/$late|$http2/ ],
 	unread_pings => [ '/unread_pings/1', 'timeout|protocol_error', qr/$late|$http2/ ],
@@ -142,9 +145,10 @@ start_http2('flooding', map { $_ => 'normal' } keys %flood);
 start_http2(
 	'obedient',
 	(map { $_ => 'normal' }
-		  qw(plain together beside graceful goaway_answer goaway_close goaway_none)),
+		  qw(plain together crowd beside graceful goaway_answer goaway_close goaway_none)),
 	streams_1 => 'streams=1',
 	window => 'window=0',
+	kept => 'old',
 	map { $_ => $misdeed{$_}[3] } keys %misdeed);
 
 my $node = start_node();
@@ -223,6 +227,15 @@ is_delivered('together', 40);
 is(scalar logged('together', 'connection'),
 	1, 'the 40 were open at once on one connection');
 
+# What comes for others does not count: 1.8 MB while one waits for its answer.
+add([ 'crowd', '/crowd/31' ]);
+publish($node, 'crowd');
+wait_until(sub { logged('crowd', 'request') == 1 }, 'one waits for its answer');
+publish_many($node, 'crowd', 30);
+is_delivered('crowd', 31);
+is(scalar logged('crowd', 'connection'), 1, 'on one connection');
+is(join(' ', failures($node, 'crowd')), '', 'each in its first attempt');
+
 publish_many($node, 'streams_1', 20);
 is_delivered('streams_1', 20);
 note(scalar logged('streams_1', 'connection'),
@@ -283,6 +296,22 @@ is_delivered('graceful', 2);
 is(scalar logged('graceful', 'connection'),
 	2, 'who is going gets no more requests on that connection');
 is(join(' ', failures($node, 'graceful')), '', 'and no attempt failed');
+
+# ---- a receiver that speaks HTTP/1.1 alone, though HTTP/2 is offered
+
+# It answers one request on each connection, and closes it at the next.
+add([ 'kept', '/keep/8' ]);
+publish_many($node, 'kept', 8);
+is_delivered('kept', 8);
+publish($node, 'kept');
+is_delivered('kept', 9);
+my %n_sent;
+$n_sent{ $_->{head} =~ s/.*^webhook-id: (\S+).*/$1/imrs }++
+  for logged('kept', 'HTTP/1.1');
+is(join(' ', sort values %n_sent),
+	'1 1 1 1 1 1 1 1 2',
+	'what met a connection that was closed was sent once more, not on all');
+is(join(' ', failures($node, 'kept')), '', 'in the same attempt');
 
 # ---- what is against the rules, or the receiver's peace
 

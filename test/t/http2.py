@@ -5,7 +5,8 @@
 
 Each NAME is a listener of its own on 127.0.0.1. KIND is normal; streams=N or
 window=N, what its SETTINGS say; garbage or silent, what it says instead of
-SETTINGS; or hang, without TLS's handshake. Prints "listening on PORT PORT..."
+SETTINGS; hang, without TLS's handshake; or old, which speaks HTTP/1.1 alone.
+Prints "listening on PORT PORT..."
 and ends with its standard input. LOG gets a line of JSON for each connection,
 each request, and each answer that was 200.
 
@@ -16,6 +17,7 @@ requests of that path get it (default: all); those after them are answered with
 
 import collections
 import json
+import re
 import select
 import socket
 import ssl
@@ -182,6 +184,25 @@ def together(c, stream, n, words):
             c.answer(stream)
         return True
     c.waiting.append(is_done)
+
+
+def crowd(c, stream, n, words):
+    """The first gets its answer when as many as the second word says have come;
+    the others get 60 kB each."""
+    path = c.requests[stream][0][":path"]
+
+    def is_done():
+        if n_requests[c.name, path] < int(words[1]):
+            return False
+        c.answer(stream)
+        return True
+    if n == 1:
+        c.waiting.append(is_done)
+        return
+    c.h2.send_headers(stream, [(":status", "200")])
+    for i in range(4):
+        c.h2.send_data(stream, b"x" * 15000, end_stream=i == 3)
+    del c.requests[stream]
 
 
 def goaway(c, stream, n, words):
@@ -369,11 +390,41 @@ MISDEEDS = {name: value for name, value in list(globals().items())
 
 # ---- connections
 
+def read_old(tls, name):
+    """A request of HTTP/1.1, as far as this client writes it; returns its path."""
+    data = b""
+    while True:
+        more = tls.recv(65536)
+        if not more:
+            raise Closed
+        data += more
+        head, end, body = data.partition(b"\r\n\r\n")
+        if end and len(body) >= int(re.search(rb"\nContent-Length: (\d+)", head)[1]):
+            break
+    path = head.split()[1].decode()
+    with lock:
+        n_requests[name, path] += 1
+    log(name, "HTTP/1.1", head=head.decode())
+    return path
+
+
 def serve_old(tls, name):
-    """HTTP/1.1, as far as this client speaks it; one request."""
-    data = tls.recv(65536)
-    log(name, "HTTP/1.1", head=data.decode())
-    tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    """/keep/N answers when N have come, each on its connection, and closes it
+    without an answer at the next request; /extension says more and more about
+    the first chunk; others get one answer."""
+    path = read_old(tls, name)
+    words = path.strip("/").split("/")
+    if words[0] == "keep":
+        while n_requests[name, path] < int(words[1]):
+            time.sleep(TICK_S)
+        tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        read_old(tls, name)
+    elif words[0] == "extension":
+        tls.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+        while True:
+            tls.sendall(b"x" * 16384)
+    else:
+        tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 def serve(plain, name, kind):
@@ -381,7 +432,7 @@ def serve(plain, name, kind):
     try:
         if kind == "hang":
             time.sleep(600)
-        tls = context.wrap_socket(plain, server_side=True)
+        tls = (old_context if kind == "old" else context).wrap_socket(plain, server_side=True)
         if tls.selected_alpn_protocol() != "h2":
             serve_old(tls, name)
         elif kind == "garbage":
@@ -408,6 +459,9 @@ certificate, key, log_name, *names = sys.argv[1:]
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate, key)
 context.set_alpn_protocols(["h2"])
+old_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+old_context.load_cert_chain(certificate, key)
+old_context.set_alpn_protocols(["http/1.1"])
 log_file = open(log_name, "w", encoding="utf-8")
 listeners = [socket.create_server(("127.0.0.1", 0), backlog=128) for _ in names]
 for listener, name in zip(listeners, names):
