@@ -313,6 +313,7 @@ timeout_ms(WoDispatcher *d)
 	{
 		until = Min(until, wo_due_next(d));
 		until = Min(until, wo_deletion_deadline(d));
+		until = Min(until, wo_upkeep_deadline(d));
 		if (wants_to_read(d) && wo_intake_has_room(d))
 			return 0;
 		if (d->wants & WO_WANT_COMMANDS)

@@ -70,6 +70,7 @@ extern bool wo_obey_may_look(const WoDispatcher *d);
 
 /* upkeep.c */
 extern void wo_upkeep_run(WoDispatcher *d);
+extern TimestampTz wo_upkeep_deadline(const WoDispatcher *d);
 
 /* status.c */
 extern WoDatabase *wo_status_join(void);

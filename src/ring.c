@@ -33,6 +33,7 @@
 #include "catalog/pg_type_d.h"
 #include "fault.h"
 #include "guard.h"
+#include "keep.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
@@ -75,6 +76,7 @@ static Ring attempt_ring = {.name = "attempt"};
 static WoLeaf open_leaves[WO_RING_LEAVES];
 static int	n_open_leaves;
 static Oid	reading_function;	/* current_slot() of this extension */
+static bool is_moving = false;	/* a leaf is about to be emptied */
 
 static WoStatement load_leaves = {
 	"SELECT ring, slot, turn, opened_at, closed_at, fence "
@@ -324,12 +326,6 @@ fence_closed_leaves(void)
 	}
 }
 
-/* Events that must stay when their leaf is emptied. */
-#define NEEDED_EVENTS \
-	"SELECT event_id FROM webhook_outbox.delivery UNION " \
-	"SELECT event_id FROM webhook_outbox.dead_letter UNION " \
-	"SELECT event_id FROM webhook_outbox.command"
-
 /* Runs one utility or data statement that is used too seldom to keep. */
 static void
 run_once(const char *sql)
@@ -341,39 +337,11 @@ run_once(const char *sql)
 			 SPI_result_code_string(rc));
 }
 
-/* Saves what a delivery or dead letter still needs from a leaf of events. */
-static void
-keep_needed_events(int slot)
-{
-	run_once(psprintf("DELETE FROM webhook_outbox.delivery d "
-					  "WHERE d.state = 'cancelled' AND (EXISTS ("
-					  "SELECT FROM webhook_outbox.event_%d e WHERE e.id = d.event_id)"
-					  " OR EXISTS ("
-					  "SELECT FROM webhook_outbox.event_kept e WHERE e.id = d.event_id))",
-					  slot));
-	run_once(psprintf("INSERT INTO webhook_outbox.event_kept (id, created_at,"
-					  " xid, endpoint_id, slot, type, tenant, source,"
-					  " operation_id, headers, payload) "
-					  "SELECT e.id, e.created_at, e.xid, e.endpoint_id, %d,"
-					  " e.type, e.tenant, e.source, e.operation_id, e.headers,"
-					  " e.payload FROM (" NEEDED_EVENTS ") n, LATERAL ("
-					  "SELECT * FROM webhook_outbox.event_%d e"
-					  " WHERE e.id = n.event_id OFFSET 0) e",
-					  WO_KEPT_SLOT, slot));
-}
-
-/* Drops from event_kept what nothing needs any more. */
-static void
-prune_kept_events(void)
-{
-	run_once("DELETE FROM webhook_outbox.event_kept e "
-			 "WHERE NOT EXISTS (SELECT FROM webhook_outbox.delivery d WHERE d.event_id = e.id)"
-			 " AND NOT EXISTS (SELECT FROM webhook_outbox.dead_letter d WHERE d.event_id = e.id)"
-			 " AND NOT EXISTS (SELECT FROM webhook_outbox.command c WHERE c.event_id = e.id)");
-}
-
-/* Empties a leaf, in one transaction. */
-static void
+/*
+ * Empties a leaf, in one transaction, after what is needed was moved; false:
+ * there is much again that is needed.
+ */
+static bool
 empty(Ring *ring, int slot)
 {
 	Datum		args[2];
@@ -384,8 +352,8 @@ empty(Ring *ring, int slot)
 	wo_guard_check();			/* nothing else does before a TRUNCATE */
 	if (ring == &event_ring)
 	{
-		keep_needed_events(slot);
-		prune_kept_events();
+		if (!wo_keep_rest(slot))
+			return false;
 		WO_FAULT("after_keep");
 	}
 	run_once(psprintf("TRUNCATE webhook_outbox.%s_%d", ring->name, slot));
@@ -397,6 +365,7 @@ empty(Ring *ring, int slot)
 	WO_FAULT("after_truncate");
 	memset(&ring->leaves[slot], 0, sizeof(RingLeaf));
 	list_open_leaves();
+	return true;
 }
 
 /* Are all events of a closed leaf settled, as far as the disk knows? */
@@ -415,16 +384,27 @@ is_leaf_settled(const RingLeaf *leaf)
 	return result;
 }
 
-/* Empties a leaf; false when somebody else has locked it. */
+/*
+ * Empties a leaf, or does a part of what comes before; false when somebody
+ * else has locked it.
+ */
 static bool
 try_empty(Ring *ring, int slot)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	volatile bool is_empty = true;
+	volatile bool is_free = true;
 
 	PG_TRY();
 	{
-		empty(ring, slot);
+		if (ring == &event_ring &&
+			!wo_keep_some(slot, ring->leaves[slot].turn))
+			is_moving = true;
+		else if (!empty(ring, slot))
+		{
+			wo_txn_abort();
+			MemoryContextSwitchTo(caller);
+			is_moving = true;
+		}
 	}
 	PG_CATCH();
 	{
@@ -434,10 +414,10 @@ try_empty(Ring *ring, int slot)
 		FlushErrorState();
 		wo_txn_abort();
 		MemoryContextSwitchTo(caller);
-		is_empty = false;
+		is_free = false;
 	}
 	PG_END_TRY();
-	return is_empty;
+	return is_free;
 }
 
 /*
@@ -484,12 +464,17 @@ maintain(Ring *ring, WoDatabase *database, TimestampTz now, int retention_s,
 		problem->text = "no leaf of the ring is empty: writing goes on in the current one";
 }
 
-/* Empties and turns what is due.  *problem says what is in the way. */
-void
+/*
+ * Empties and turns what is due.  *problem says what is in the way.  Returns
+ * whether there is more to do after a pause.
+ */
+bool
 wo_ring_maintain(WoDatabase *database, TimestampTz now, WoRingProblem *problem)
 {
 	memset(problem, 0, sizeof(WoRingProblem));
+	is_moving = false;
 	maintain(&event_ring, database, now, wo_event_retention, problem);
 	fence_closed_leaves();
 	maintain(&attempt_ring, database, now, wo_attempt_retention, problem);
+	return is_moving;
 }

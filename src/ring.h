@@ -39,7 +39,7 @@ extern void wo_ring_load(WoDatabase *database);
 extern const WoLeaf *wo_ring_event_leaves(int *n);
 extern int	wo_ring_attempt_slot(void);
 extern int64 wo_ring_attempt_turn(void);
-extern void wo_ring_maintain(WoDatabase *database, TimestampTz now,
+extern bool wo_ring_maintain(WoDatabase *database, TimestampTz now,
 							 WoRingProblem *problem);
 
 #endif							/* WO_RING_H */

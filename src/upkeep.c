@@ -20,10 +20,15 @@
 #define MAINTENANCE_US		USECS_PER_SEC
 #define BLOCKED_US			(10 * USECS_PER_SEC)
 
+/* What is needed of a leaf is moved some at a time, for events wait then. */
+#define MOVE_PAUSE_US		(10 * INT64CONST(1000))
+
 /* Old operation_ids are forgotten some at a time, for events wait then. */
 #define FORGET_US			USECS_PER_MINUTE
 #define FORGET_AT_ONCE		1000
 #define FORGET_AGAIN_US		(50 * INT64CONST(1000))
+
+static bool is_busy = false;	/* the next slice of that is due soon */
 
 /* A ring that cannot turn is reported when that has lasted so long. */
 #define PROBLEM_LASTS_US	(5 * USECS_PER_MINUTE)
@@ -129,11 +134,21 @@ keep_house(WoDispatcher *d)
 	WoRingProblem problem;
 
 	d->next_maintenance_at = d->now + MAINTENANCE_US;
-	wo_ring_maintain(d->database, d->now, &problem);
+	is_busy = false;			/* after an error, too */
+	is_busy = wo_ring_maintain(d->database, d->now, &problem);
+	if (is_busy)
+		d->next_maintenance_at = d->now + MOVE_PAUSE_US;
 	/* Emptying waits for the cursor on disk: see that it goes there. */
 	if (problem.text != NULL)
 		d->reader->is_moved = true;
 	report_problem(d, &problem);
+}
+
+/* When the next slice is due; DT_NOEND: there is none, it has time. */
+TimestampTz
+wo_upkeep_deadline(const WoDispatcher *d)
+{
+	return is_busy ? d->next_maintenance_at : DT_NOEND;
 }
 
 /* Keeps house if it is time.  What keeps it waiting keeps nothing else so. */

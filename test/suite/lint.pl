@@ -16,7 +16,7 @@ use Test::More;
 my %wall = (
 	'SPI is used by the store alone' => {
 		pattern => qr/\bSPI_\w+|executor\/spi\.h/,
-		files => 'guard|txn|reader|router|ledger|ring|rollup|series|operation|command|backlog|columns' },
+		files => 'guard|txn|reader|router|ledger|ring|keep|rollup|series|operation|command|backlog|columns' },
 	'libcurl is used by http and url alone' =>
 	  { pattern => qr/\bcurl\/|\bcurl_\w+\s*\(/, files => 'http|http_\w+|url' },
 	'processes alone wait' => {

@@ -12,8 +12,8 @@ use WebhookOutbox;
 my $n_events = fault_size(500, 60, 'EVENTS');
 my @strikes = fault_size(1, 0)
   ? map { my $point = $_; map { [ $point, $_ ] } qw(kill immediate flushed exit) }
-  qw(mid_turn after_turn before_fence after_keep mid_truncate after_truncate)
-  : ([ after_turn => 'flushed' ], [ after_keep => 'kill' ], [ after_truncate => 'immediate' ]);
+  qw(mid_turn after_turn before_fence mid_keep after_slice after_keep mid_truncate after_truncate)
+  : ([ after_turn => 'flushed' ], [ after_slice => 'kill' ], [ after_keep => 'kill' ], [ after_truncate => 'immediate' ]);
 
 # six seconds is the least; a leaf is filled for one
 my $world = fault_world(
