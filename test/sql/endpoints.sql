@@ -35,7 +35,7 @@ UPDATE webhook_outbox.endpoint SET name = 'legacy' WHERE name = 'erp';
 UPDATE webhook_outbox.endpoint SET event_types = '{crm.*}' WHERE name = 'crm';
 DELETE FROM webhook_outbox.endpoint WHERE name = 'plain';
 SET CONSTRAINTS ALL IMMEDIATE;
-SELECT name, is_deleted, event_types, until IS NOT NULL AS asks_anew FROM webhook_outbox.endpoint_change ORDER BY change_id;
+SELECT name, is_deleted, event_types FROM webhook_outbox.endpoint_change ORDER BY change_id;
 SELECT name, updated_at > created_at AS is_updated FROM webhook_outbox.endpoint ORDER BY name;
 SELECT count(*) AS keys FROM webhook_outbox.endpoint_secret s
 WHERE NOT EXISTS (SELECT FROM webhook_outbox.endpoint p WHERE p.endpoint_id = s.endpoint_id);
