@@ -314,18 +314,20 @@ run_timers(WoHttp *http)
 /*
  * Ends a connection that no request uses, if something has come on it: its
  * end, or more than was asked for.  Some versions of libcurl find it alive as
- * long as that can be read, and take it for the answer to the next request.
- * Others see it before they use the connection again, on which there may come
- * what HTTP/2 has to say.
+ * long as that can be read, and take it for the answer to the next request;
+ * others look before they use it again, but not always.  What HTTP/2 has to
+ * say may come at any time.
  */
 static void
 end_unclean(WoHttp *http, int fd)
 {
 	char		first;
 
+	/* of another TLS library nobody knows what is spoken */
+	if (http->watches[fd].is_shared || (http->has_http2 && !http->has_openssl))
+		return;
 	/* what epoll told of may have been read meanwhile */
-	if (http->has_http2 ||
-		recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
+	if (recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
 		return;
 	/* whatever comes from now on resets it */
 	(void) shutdown(fd, SHUT_RDWR);

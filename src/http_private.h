@@ -35,6 +35,7 @@ typedef struct WoHttpWatch
 	uint8		wanted;			/* likewise; 0: idle */
 	bool		is_connection;	/* opened by wo_http_poll_open, so that its
 								 * closing is seen too */
+	bool		is_shared;		/* speaks HTTP/2 */
 	bool		is_given_up;	/* to be closed when no request uses it */
 	int64		connection;		/* libcurl's number of it; -1: unknown */
 } WoHttpWatch;

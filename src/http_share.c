@@ -153,7 +153,11 @@ wo_http_share_note_use(WoHttpTransfer *transfer)
 	 * Over HTTP/2 what comes on a connection may be for others.
 	 */
 	if (wo_http_share_is_shared(transfer))
+	{
+		if (transfer->fd >= 0)
+			transfer->http->watches[transfer->fd].is_shared = true;
 		transfer->fd = -1;
+	}
 	else if (!transfer->set_fresh)
 	{
 		curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);

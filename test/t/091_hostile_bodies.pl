@@ -64,7 +64,8 @@ my %expect = (
 	'/1xx/some' => [ 'delivered', 200, '' ],
 	'/1xx/cut' => [ 'protocol_error', 200, $cut ],
 	'/1xx/retry-after' => [ 'http_error', 503, 'HTTP 503' ],
-	'/1xx/nul' => [ 'protocol_error', '', $invalid ],
+	# that of the interim answer, where libcurl makes nothing of the other line
+	'/1xx/nul' => [ 'protocol_error', '(103)?', qr/$not_http|$invalid/ ],
 	'/1xx/switch' => [ 'http_error', 101, 'HTTP 101' ],
 	'/close' =>
 	  [ 'protocol_error', '', 'connection was closed without an answer' ],
