@@ -25,14 +25,15 @@ $node->safe_psql(
 
 my $n = 0;
 
-# Publishes an event and waits until a receiver has it; returns how many the
-# old one and the new one have.
+# Publishes an event and waits until a receiver has it, and its connection is free
+# again; returns how many the old one and the new one have.
 sub send_one
 {
 	publish($node, 'order.created');
 	$n++;
 	wait_until(
-		sub { $old->n_requests('/ok') + $new->n_requests('/ok') == $n },
+		sub { $old->n_requests('/ok') + $new->n_requests('/ok') == $n
+			  && sql_value($node, 'SELECT count(*) FROM webhook_outbox.attempt') == $n },
 		"event $n arrives");
 	return ($old->n_requests('/ok'), $new->n_requests('/ok'));
 }
