@@ -33,10 +33,10 @@ DirectFunctionCall1Coll(PGFunction func, Oid collation, Datum arg)
 	return PointerGetDatum(pstrdup(DatumGetPointer(arg)));
 }
 
-Datum
-datumCopy(Datum value, bool is_by_value, int len)
+struct varlena *
+pg_detoast_datum_copy(struct varlena *value)
 {
-	return PointerGetDatum(pstrdup(DatumGetPointer(value)));
+	return (struct varlena *) pstrdup((char *) value);
 }
 
 Datum

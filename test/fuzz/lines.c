@@ -29,6 +29,15 @@ wo_fuzz_check_lines(const char *lines)
 	}
 }
 
+/* Are these one variable for a receiver?  All marks in a name are alike. */
+static bool
+is_same_char(char a, char b)
+{
+	if (isalnum((unsigned char) a) && isalnum((unsigned char) b))
+		return tolower((unsigned char) a) == tolower((unsigned char) b);
+	return !isalnum((unsigned char) a) && !isalnum((unsigned char) b);
+}
+
 /* How many lines have this name? */
 int
 wo_fuzz_count_header(const char *lines, const char *name)
@@ -38,7 +47,11 @@ wo_fuzz_count_header(const char *lines, const char *name)
 
 	while (*lines)
 	{
-		n += pg_strncasecmp(lines, name, len) == 0 && lines[len] == ':';
+		bool		is_same = strcspn(lines, ":") == len;
+
+		for (size_t i = 0; is_same && i < len; i++)
+			is_same = is_same_char(lines[i], name[i]);
+		n += is_same;
 		lines = strchr(lines, '\n') + 1;
 	}
 	return n;

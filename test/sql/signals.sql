@@ -94,7 +94,7 @@ INSERT INTO webhook_outbox.delivery (endpoint_id, event_id, next_attempt_at, sta
   FROM webhook_outbox.endpoint p, unnest('{10s,59s,61s,10min,2h}'::interval[]) age WHERE p.name = 'b';
 SELECT name, spent, total FROM webhook_outbox.slo WHERE name IN ('b', 'standard');
 SELECT time_window, value, samples FROM webhook_outbox.signal
-WHERE scope = 'endpoint' AND subject = 'b' AND signal = 'overdue' ORDER BY samples;
+WHERE scope = 'endpoint' AND subject = 'b' AND signal = 'overdue' ORDER BY samples, time_window;
 SELECT signal, round(value::numeric) AS value FROM webhook_outbox.signal
 WHERE scope = 'endpoint' AND subject = 'b' AND time_window = 'now' AND signal IN ('queue_length', 'parked', 'oldest_age') ORDER BY signal;
 -- redeliveries count in no objective, and what waits for a paused endpoint is blocked

@@ -17,8 +17,8 @@ $receiver->wait_for_requests('/hold', 4, 'requests are in flight');
 # senders have no database connection, so pg_stat_activity has no row of them
 my $senders = q(SELECT pid FROM webhook_outbox.worker_status
 	WHERE process = 'sender' AND is_running ORDER BY number);
+wait_for_sql($node, "SELECT count(*) = 2 FROM ($senders) s", 'there are two senders');
 my @old = split /\n/, sql_value($node, $senders);
-is(scalar @old, 2, 'there are two senders');
 
 kill 'TERM', $old[0];
 $receiver->script('/hold', { status => 200 });
